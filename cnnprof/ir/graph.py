@@ -1,0 +1,109 @@
+"""The IR: operators in execution order, tensors by name, and a networkx view of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from cnnprof.ir.op import Op
+from cnnprof.ir.tensor import Role, Tensor
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+__all__ = ["Graph", "ModelSource", "Note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something the user should know: a default that was chosen, a declaration corrected."""
+
+    code: str
+    message: str
+    layer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a graph comes from. ``digest`` identifies structure and weights' shapes, not their values."""
+
+    reference: str
+    name: str
+    format: str
+    digest: str = ""
+    opset: int | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model's dataflow. Made only by :class:`~cnnprof.ir.builder.GraphBuilder`, so that it is
+    ordered and acyclic by construction.
+
+    ``storage_bytes`` holds the size of each storage that is not simply its largest tensor's.
+    """
+
+    source: ModelSource
+    ops: tuple[Op, ...]
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    mode: str = "inference"
+    notes: tuple[Note, ...] = ()
+    storage_bytes: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ops)
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self.ops)
+
+    @cached_property
+    def op_by_name(self) -> Mapping[str, Op]:
+        return {op.name: op for op in self.ops}
+
+    @cached_property
+    def producer(self) -> Mapping[str, Op]:
+        """Tensor name -> the op that makes it; inputs and weights have none."""
+        return {out: op for op in self.ops for out in op.present_outputs}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Op, ...]]:
+        """Tensor name -> the ops that read it, in execution order, each once."""
+        found: dict[str, list[Op]] = {}
+        for op in self.ops:
+            for name in dict.fromkeys(op.present_inputs):
+                found.setdefault(name, []).append(op)
+        return {name: tuple(ops) for name, ops in found.items()}
+
+    def role(self, role: Role) -> tuple[Tensor, ...]:
+        """All tensors of one role, in definition order."""
+        return tuple(t for t in self.tensors.values() if t.role is role)
+
+    @cached_property
+    def storages(self) -> Mapping[str, int]:
+        """Storage name -> bytes. Tensors of unknown size count as 0 here; analyses must say so."""
+        sizes: dict[str, int] = {}
+        for tensor in self.tensors.values():
+            key = tensor.storage_name
+            sizes[key] = max(sizes.get(key, 0), tensor.nbytes or 0)
+        sizes.update(self.storage_bytes)
+        return sizes
+
+    @cached_property
+    def digraph(self) -> nx.MultiDiGraph[str]:
+        """A frozen ``networkx.MultiDiGraph``: nodes are op names carrying ``op=Op``; each edge is one
+        use of a tensor, keyed ``(tensor, input index)``, so parallel uses all survive."""
+        import networkx as nx
+
+        graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+        graph.add_nodes_from((op.name, {"op": op}) for op in self.ops)
+        producer = self.producer
+        graph.add_edges_from(
+            (producer[name].name, op.name, (name, index), {"tensor": self.tensors[name]})
+            for op in self.ops
+            for index, name in enumerate(op.inputs)
+            if name is not None and name in producer
+        )
+        return nx.freeze(graph)

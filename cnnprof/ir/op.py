@@ -1,0 +1,58 @@
+"""One operator of the graph, in canonical form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["NO_ATTRIBUTES", "ONCE", "UNKNOWN_KIND", "Execution", "Op"]
+
+UNKNOWN_KIND = "unknown"
+NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How often an operator runs for one run of the graph.
+
+    ``repeat`` multiplies its cost (loop bodies). ``bounded`` is False where the trip count is
+    unknown, so that ``repeat`` is only a lower bound. ``branches`` is the path of alternatives the
+    op stands in, outermost first: (name of the If, index of the branch); at most one branch of an
+    If runs.
+    """
+
+    repeat: int = 1
+    bounded: bool = True
+    branches: tuple[tuple[str, int], ...] = ()
+
+
+ONCE = Execution()
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """An operator: canonical ``kind`` and attributes, ordered inputs and outputs.
+
+    ``kind`` is :data:`UNKNOWN_KIND` where the operator table has no entry; ``op_type`` keeps the
+    foreign spelling ("onnx:Conv", "aten:convolution.default"). An input is None where an optional
+    one is absent; so is an output. ``scope`` is the module path ("layer1/0/conv1").
+    """
+
+    name: str
+    kind: str
+    op_type: str
+    inputs: tuple[str | None, ...]
+    outputs: tuple[str | None, ...]
+    attributes: Mapping[str, Any] = field(default_factory=lambda: NO_ATTRIBUTES)
+    scope: str = ""
+    execution: Execution = ONCE
+
+    @property
+    def present_inputs(self) -> tuple[str, ...]:
+        return tuple(name for name in self.inputs if name is not None)
+
+    @property
+    def present_outputs(self) -> tuple[str, ...]:
+        return tuple(name for name in self.outputs if name is not None)

@@ -1,0 +1,66 @@
+"""A tensor of the graph: its shape, what it is for, and whose memory it lives in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+from cnnprof.ir.dtype import DType
+
+__all__ = ["Role", "Shape", "Tensor"]
+
+Shape = tuple[int, ...]
+
+
+class Role(Enum):
+    """What a tensor is for; see the counting convention for who counts as a parameter."""
+
+    INPUT = "input"
+    PARAMETER = "parameter"
+    BUFFER = "buffer"
+    CONSTANT = "constant"
+    ACTIVATION = "activation"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor, by name. Weights' values are never kept.
+
+    ``shape`` is None where it depends on data (or the value is no tensor). ``value`` holds the
+    elements, flat, of a small integer tensor that steers shapes. ``storage`` names the memory the
+    tensor lives in, so that views and in-place results share one ("" = its own, under its own name).
+    ``layout`` is "channels_last" where the front end knows the memory to be so, else None.
+    """
+
+    name: str
+    shape: Shape | None
+    dtype: DType = DType.FLOAT32
+    role: Role = Role.ACTIVATION
+    value: tuple[int, ...] | None = None
+    storage: str = ""
+    layout: str | None = None
+
+    @property
+    def elements(self) -> int | None:
+        """Number of elements, or None where the shape is unknown. A scalar has one."""
+        return None if self.shape is None else math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int | None:
+        """Bytes of the packed elements, or None where shape or width is unknown."""
+        if self.shape is None or self.dtype is DType.UNKNOWN:
+            return None
+        return self.dtype.nbytes(math.prod(self.shape))
+
+    @property
+    def storage_name(self) -> str:
+        return self.storage or self.name
+
+    @property
+    def is_weight(self) -> bool:
+        """True for what the model file holds: parameters, buffers and constants."""
+        return self.role in _HELD
+
+
+_HELD = frozenset({Role.PARAMETER, Role.BUFFER, Role.CONSTANT})
