@@ -40,7 +40,8 @@ class InputSpec:
     def __str__(self) -> str:
         shape = "x".join(map(str, self.shape)) or "scalar"
         bounds = "" if self.low is None else f":{self.low}..{self.high}"
-        return f"{self.name + '=' if self.name else ''}{self.dtype.value + ':' if self.dtype else ''}{shape}{bounds}"
+        prefix = f"{self.name}=" if self.name else ""
+        return f"{prefix}{self.dtype.value + ':' if self.dtype else ''}{shape}{bounds}"
 
 
 def parse_input(text: str) -> InputSpec:

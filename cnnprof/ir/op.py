@@ -56,3 +56,9 @@ class Op:
     @property
     def present_outputs(self) -> tuple[str, ...]:
         return tuple(name for name in self.outputs if name is not None)
+
+    @property
+    def writes_in_place(self) -> bool:
+        """True for ATen's in-place spellings (``aten:relu_.default``): they read and write although
+        their result shares the input's storage; a view does neither."""
+        return self.op_type.partition(".")[0].endswith("_")

@@ -65,7 +65,7 @@ def broadcast_axes(shape: Shape, out: Shape) -> Axes:
 
 
 def pointwise_window(call: Call, output: int) -> tuple[Relation | None, ...]:
-    """Elementwise with broadcasting: every data input is read where the output stands; weights aren't data."""
+    """Elementwise with broadcasting: a data input is read where the output stands; weights aren't data."""
     out = call.out_shape(output)
     return tuple(
         None

@@ -1,0 +1,402 @@
+"""Time and space complexity, layer by layer: work, parameters, activations, traffic.
+
+The counting convention is stated in :mod:`cnnprof.ops` rule by rule and in every report's method
+section. Unknown operators have no work (not zero): their rows say why, and totals are then lower bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+
+from cnnprof.ir import Graph, Op, Role, Tensor
+from cnnprof.ops.bind import bind
+from cnnprof.ops.rules import free
+from cnnprof.ops.spec import Call, Formula, Memory, OpSpec, UncountableError
+from cnnprof.ops.table import spec
+from cnnprof.ops.work import NO_WORK, Work
+
+__all__ = ["Bounds", "Complexity", "LayerCost", "UnknownGroup", "complexity"]
+
+Bounds = tuple[int, int | None]
+Metric = Callable[["LayerCost"], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCost:
+    """What one op costs in one run of the graph (already times its ``repeat``).
+
+    ``work`` is None where the cost is unknown, ``reason`` then says why. ``parameters`` holds the
+    distinct parameters first used here. Byte counts are None where a shape is unknown.
+    """
+
+    name: str
+    work: Work | None
+    zero_by_definition: bool
+    reason: str | None
+    formula: Formula | None
+    parameters: int
+    parameter_bytes: int
+    buffers: int
+    buffer_bytes: int
+    activation_elements: int
+    activation_bytes: int | None
+    bytes_read: int | None
+    bytes_written: int | None
+    branches: tuple[tuple[str, int], ...]
+    bounded: bool
+
+    @property
+    def macs(self) -> int:
+        return self.work.mac if self.work else 0
+
+    @property
+    def flops(self) -> int:
+        return self.work.flops if self.work else 0
+
+    @property
+    def transcendentals(self) -> int:
+        return self.work.transcendental if self.work else 0
+
+    @property
+    def unknown(self) -> bool:
+        return self.work is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownGroup:
+    """Layers of one foreign operator type that couldn't be counted."""
+
+    op_type: str
+    count: int
+    layers: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complexity:
+    """Every layer's cost, in execution order. Totals are properties, so there's no second copy.
+
+    Where an ``If`` leaves two branches, totals take the dearer one and :meth:`bounds` gives both ends.
+    """
+
+    rows: tuple[LayerCost, ...]
+    op_types: tuple[str, ...]
+    unattributed_parameters: int
+    unattributed_parameter_bytes: int
+    unattributed_buffers: int
+    unattributed_buffer_bytes: int
+
+    @cached_property
+    def by_name(self) -> Mapping[str, LayerCost]:
+        return {row.name: row for row in self.rows}
+
+    def bounds(self, metric: Metric) -> Bounds:
+        """(lower, upper) of a summed metric: branches give the range, unknown work and unbounded
+        loops leave the upper end open (None)."""
+        open_ended = any(row.unknown or not row.bounded for row in self.rows)
+        lower, upper = _branch_sums(((row.branches, metric(row)) for row in self.rows), 0)
+        return lower, None if open_ended else upper
+
+    def total(self, metric: Metric) -> int:
+        return _branch_sums(((row.branches, metric(row)) for row in self.rows), 0)[1]
+
+    @cached_property
+    def work(self) -> Work:
+        """The work vector, each component totalled on its own."""
+        return Work(*(self.total(_component(name)) for name in Work.__slots__))
+
+    @property
+    def macs(self) -> int:
+        return self.work.mac if self.work else 0
+
+    @property
+    def flops(self) -> int:
+        return self.work.flops if self.work else 0
+
+    @property
+    def transcendentals(self) -> int:
+        return self.work.transcendental if self.work else 0
+
+    @property
+    def unknown(self) -> bool:
+        return self.work is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownGroup:
+    """Layers of one foreign operator type that couldn't be counted."""
+
+    op_type: str
+    count: int
+    layers: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complexity:
+    """Every layer's cost, in execution order. Totals are properties, so there's no second copy.
+
+    Where an ``If`` leaves two branches, totals take the dearer one and :meth:`bounds` gives both ends.
+    """
+
+    rows: tuple[LayerCost, ...]
+    op_types: tuple[str, ...]
+    unattributed_parameters: int
+    unattributed_parameter_bytes: int
+    unattributed_buffers: int
+    unattributed_buffer_bytes: int
+
+    @cached_property
+    def by_name(self) -> Mapping[str, LayerCost]:
+        return {row.name: row for row in self.rows}
+
+    def bounds(self, metric: Metric) -> Bounds:
+        """(lower, upper) of a summed metric: branches give the range, unknown work and unbounded
+        loops leave the upper end open (None)."""
+        open_ended = any(row.unknown or not row.bounded for row in self.rows)
+        lower, upper = _branch_sums(((row.branches, metric(row)) for row in self.rows), 0)
+        return lower, None if open_ended else upper
+
+    def total(self, metric: Metric) -> int:
+        return _branch_sums(((row.branches, metric(row)) for row in self.rows), 0)[1]
+
+    @cached_property
+    def work(self) -> Work:
+        """The work vector, each component totalled on its own."""
+        fields = ("mac", "add", "mul", "cmp", "div", "transcendental")
+        return Work(
+            **{name: self.total(lambda row, n=name: getattr(row.work or NO_WORK, n)) for name in fields}
+        )
+
+    @property
+    def macs(self) -> int:
+        return self.work.mac
+
+    @property
+    def flops(self) -> int:
+        return self.total(attrgetter("flops"))
+
+    @property
+    def parameters(self) -> int:
+        return sum(row.parameters for row in self.rows) + self.unattributed_parameters
+
+    @property
+    def parameter_bytes(self) -> int:
+        return sum(row.parameter_bytes for row in self.rows) + self.unattributed_parameter_bytes
+
+    @property
+    def buffers(self) -> int:
+        return sum(row.buffers for row in self.rows) + self.unattributed_buffers
+
+    @property
+    def buffer_bytes(self) -> int:
+        return sum(row.buffer_bytes for row in self.rows) + self.unattributed_buffer_bytes
+
+    @property
+    def activation_elements(self) -> int:
+        return self.total(attrgetter("activation_elements"))
+
+    @property
+    def activation_bytes(self) -> int:
+        return self.total(lambda row: row.activation_bytes or 0)
+
+    @property
+    def bytes_read(self) -> int:
+        return self.total(lambda row: row.bytes_read or 0)
+
+    @property
+    def bytes_written(self) -> int:
+        return self.total(lambda row: row.bytes_written or 0)
+
+    @property
+    def arithmetic_intensity(self) -> float | None:
+        """FLOPs per byte moved; None where nothing moves."""
+        moved = self.bytes_read + self.bytes_written
+        return self.flops / moved if moved else None
+
+    @cached_property
+    def unknown(self) -> tuple[UnknownGroup, ...]:
+        groups: dict[str, list[LayerCost]] = {}
+        for row, op_type in zip(self.rows, self.op_types, strict=True):
+            if row.unknown:
+                groups.setdefault(op_type, []).append(row)
+        return tuple(
+            UnknownGroup(
+                op_type=op_type,
+                count=len(rows),
+                layers=tuple(row.name for row in rows),
+                reason=rows[0].reason or "",
+            )
+            for op_type, rows in groups.items()
+        )
+
+    @property
+    def counted(self) -> int:
+        return sum(1 for row in self.rows if row.work is not None and not row.zero_by_definition)
+
+    @property
+    def zero_by_definition(self) -> int:
+        return sum(1 for row in self.rows if row.zero_by_definition)
+
+    @property
+    def complete(self) -> bool:
+        return not self.unknown
+
+
+def _component(name: str) -> Metric:
+    return lambda row: getattr(row.work or NO_WORK, name)
+
+
+def complexity(graph: Graph) -> Complexity:
+    """Cost every op of ``graph``, linear in ops. Raises nothing: what can't be counted is unknown."""
+    weights = _WeightLedger(graph)
+    rows = tuple(_cost(graph, op, weights) for op in graph.ops)
+    return Complexity(
+        rows=rows,
+        op_types=tuple(op.op_type for op in graph.ops),
+        unattributed_parameters=weights.left(Role.PARAMETER)[0],
+        unattributed_parameter_bytes=weights.left(Role.PARAMETER)[1],
+        unattributed_buffers=weights.left(Role.BUFFER)[0],
+        unattributed_buffer_bytes=weights.left(Role.BUFFER)[1],
+    )
+
+
+class _WeightLedger:
+    """Which op each weight is first used by: a shared weight counts once, and a weight that only passes
+    through ops on weights (transposes, casts, dequantisation, weight norm) belongs to the op it reaches."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._left = {t.name: t for t in graph.tensors.values() if t.role in (Role.PARAMETER, Role.BUFFER)}
+        self._carried: dict[str, tuple[Tensor, ...]] = {}
+
+    def take(self, op: Op) -> list[Tensor]:
+        """The weights that are ``op``'s to report."""
+        tensors = self._graph.tensors
+        found: list[Tensor] = []
+        only_weights = bool(op.inputs)
+        for name in op.present_inputs:
+            carried = self._carried.get(name)
+            if carried is not None:
+                found.extend(carried)
+            elif tensors[name].is_weight:
+                found.append(tensors[name])
+            else:
+                only_weights = False
+        if not found:
+            return found
+        if only_weights and self._passes_on(op):
+            for out in op.present_outputs:
+                self._carried[out] = tuple(found)
+            return []
+        return [t for t in dict.fromkeys(found) if self._left.pop(t.name, None) is not None]
+
+    def _passes_on(self, op: Op) -> bool:
+        entry = spec(op.kind)
+        is_output = any(out in self._graph.outputs for out in op.present_outputs)
+        return entry is not None and not entry.mac_operator and not is_output
+
+    def left(self, role: Role) -> tuple[int, int]:
+        """Elements and bytes of the weights of ``role`` that no op reported."""
+        rest = [t for t in self._left.values() if t.role is role]
+        return sum(t.elements or 0 for t in rest), sum(t.nbytes or 0 for t in rest)
+
+
+def _cost(graph: Graph, op: Op, weights: _WeightLedger) -> LayerCost:
+    call, entry, times = bind(graph, op), spec(op.kind), op.execution.repeat
+    work, reason = _work(call, entry, op)
+    owned = weights.take(op)
+    parameters = [t for t in owned if t.role is Role.PARAMETER]
+    buffers = [t for t in owned if t.role is Role.BUFFER]
+    read, written, fresh = _traffic(op, call, entry)
+    return LayerCost(
+        name=op.name,
+        work=None if work is None else work * times if times != 1 else work,
+        zero_by_definition=entry is not None and entry.work is free,
+        reason=reason,
+        formula=_formula(call, entry),
+        parameters=sum(t.elements or 0 for t in parameters),
+        parameter_bytes=sum(t.nbytes or 0 for t in parameters),
+        buffers=sum(t.elements or 0 for t in buffers),
+        buffer_bytes=sum(t.nbytes or 0 for t in buffers),
+        activation_elements=_activation_elements(call, entry) * times,
+        activation_bytes=_times(fresh, times),
+        bytes_read=_times(read, times),
+        bytes_written=_times(written, times),
+        branches=op.execution.branches,
+        bounded=op.execution.bounded,
+    )
+
+
+def _work(call: Call, entry: OpSpec | None, op: Op) -> tuple[Work | None, str | None]:
+    if entry is None:
+        return None, f"no cost rule for {op.op_type}"
+    if entry.work is None:
+        return None, f"{op.op_type} is known, but its cost depends on data"
+    try:
+        return entry.work(call), None
+    except UncountableError as error:
+        return None, str(error)
+
+
+def _formula(call: Call, entry: OpSpec | None) -> Formula | None:
+    if entry is None or entry.formula is None:
+        return None
+    try:
+        return entry.formula(call)
+    except UncountableError:
+        return None
+
+
+def _activation_elements(call: Call, entry: OpSpec | None) -> int:
+    if entry is None or not entry.mac_operator or not call.outputs or call.outputs[0] is None:
+        return 0
+    return call.outputs[0].elements or 0
+
+
+def _traffic(op: Op, call: Call, entry: OpSpec | None) -> tuple[int | None, int | None, int | None]:
+    """(bytes read, bytes written, bytes of new memory): each distinct tensor once; a view moves nothing."""
+    outputs = [t for t in call.outputs if t is not None]
+    sources = {t.storage_name for t in call.inputs if t is not None}
+    fresh = [t for t in outputs if t.storage_name not in sources]
+    moves = fresh or op.writes_in_place or (entry is not None and entry.arithmetic and outputs)
+    if not moves or (entry is not None and entry.memory is Memory.VIEW and not fresh):
+        return 0, 0, 0
+    reads = (
+        {}
+        if entry is not None and entry.memory is Memory.METADATA
+        else {t.name: t for t in call.inputs if t is not None}
+    )
+    return _bytes(reads.values()), _bytes(outputs), _bytes(fresh)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int | None:
+    sizes = [t.nbytes for t in tensors]
+    known = [size for size in sizes if size is not None]
+    return None if len(known) != len(sizes) else sum(known)
+
+
+def _times(value: int | None, times: int) -> int | None:
+    return None if value is None else value * times
+
+
+def _branch_sums(rows: Iterable[tuple[tuple[tuple[str, int], ...], int]], depth: int) -> tuple[int, int]:
+    """(least, most) that ``rows`` sum to when each If runs exactly one of its branches."""
+    least = most = 0
+    nested: dict[str, dict[int, list[tuple[tuple[tuple[str, int], ...], int]]]] = {}
+    for branches, value in rows:
+        if len(branches) == depth:
+            least += value
+            most += value
+        else:
+            name, index = branches[depth]
+            nested.setdefault(name, {}).setdefault(index, []).append((branches, value))
+    for alternatives in nested.values():
+        # An If has two branches; one that holds no op at all costs nothing.
+        sums = [_branch_sums(group, depth + 1) for group in alternatives.values()]
+        least += min(low for low, _ in sums) if len(sums) > 1 else 0
+        most += max(high for _, high in sums)
+    return least, most
