@@ -110,69 +110,6 @@ class Complexity:
 
     @property
     def macs(self) -> int:
-        return self.work.mac if self.work else 0
-
-    @property
-    def flops(self) -> int:
-        return self.work.flops if self.work else 0
-
-    @property
-    def transcendentals(self) -> int:
-        return self.work.transcendental if self.work else 0
-
-    @property
-    def unknown(self) -> bool:
-        return self.work is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnknownGroup:
-    """Layers of one foreign operator type that couldn't be counted."""
-
-    op_type: str
-    count: int
-    layers: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Complexity:
-    """Every layer's cost, in execution order. Totals are properties, so there's no second copy.
-
-    Where an ``If`` leaves two branches, totals take the dearer one and :meth:`bounds` gives both ends.
-    """
-
-    rows: tuple[LayerCost, ...]
-    op_types: tuple[str, ...]
-    unattributed_parameters: int
-    unattributed_parameter_bytes: int
-    unattributed_buffers: int
-    unattributed_buffer_bytes: int
-
-    @cached_property
-    def by_name(self) -> Mapping[str, LayerCost]:
-        return {row.name: row for row in self.rows}
-
-    def bounds(self, metric: Metric) -> Bounds:
-        """(lower, upper) of a summed metric: branches give the range, unknown work and unbounded
-        loops leave the upper end open (None)."""
-        open_ended = any(row.unknown or not row.bounded for row in self.rows)
-        lower, upper = _branch_sums(((row.branches, metric(row)) for row in self.rows), 0)
-        return lower, None if open_ended else upper
-
-    def total(self, metric: Metric) -> int:
-        return _branch_sums(((row.branches, metric(row)) for row in self.rows), 0)[1]
-
-    @cached_property
-    def work(self) -> Work:
-        """The work vector, each component totalled on its own."""
-        fields = ("mac", "add", "mul", "cmp", "div", "transcendental")
-        return Work(
-            **{name: self.total(lambda row, n=name: getattr(row.work or NO_WORK, n)) for name in fields}
-        )
-
-    @property
-    def macs(self) -> int:
         return self.work.mac
 
     @property
