@@ -29,6 +29,7 @@ class GraphBuilder:
         self._tensors: dict[str, Tensor] = {}
         self._notes: dict[Note, None] = {}
         self._storage_bytes: dict[str, int] = {}
+        self._released: dict[str, int] = {}
         self._suffix: dict[str, int] = {}
 
     @property
@@ -69,6 +70,11 @@ class GraphBuilder:
         """State a storage's size where it is not its largest tensor's (views of a part, expanded views)."""
         self._storage_bytes[storage] = nbytes
 
+    def set_released(self, storage: str, op_index: int | None = None) -> None:
+        """State the last op during which the framework held ``storage`` (default: the op added last);
+        see ``Graph.released``. A storage held to the end is not stated."""
+        self._released[storage] = len(self._ops) - 1 if op_index is None else op_index
+
     def note(self, code: str, message: str, layer: str | None = None) -> None:
         """Remember something for the user; the same note twice is kept once."""
         self._notes[Note(code, message, layer)] = None
@@ -104,4 +110,5 @@ class GraphBuilder:
             mode=self.mode,
             notes=tuple(self._notes),
             storage_bytes=MappingProxyType(dict(self._storage_bytes)),
+            released=MappingProxyType(dict(self._released)),
         )

@@ -42,6 +42,8 @@ class Graph:
     ordered and acyclic by construction.
 
     ``storage_bytes`` holds the size of each storage that is not simply its largest tensor's.
+    ``released`` holds, where the front end saw it, the index of the last op during which the framework still
+    held a storage: Python frames and autograd keep some beyond their last reader.
     """
 
     source: ModelSource
@@ -52,6 +54,7 @@ class Graph:
     mode: str = "inference"
     notes: tuple[Note, ...] = ()
     storage_bytes: Mapping[str, int] = field(default_factory=dict)
+    released: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ops)
