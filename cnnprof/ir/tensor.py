@@ -28,7 +28,8 @@ class Tensor:
     """One tensor, by name. Weights' values are never kept.
 
     ``shape`` is None where it depends on data (or the value is no tensor). ``value`` holds the
-    elements, flat, of a small integer tensor that steers shapes. ``storage`` names the memory the
+    elements, flat, of a small integer tensor that steers shapes; ``numbers`` those of a small
+    floating-point one (the scales and regions of Resize). ``storage`` names the memory the
     tensor lives in, so that views and in-place results share one ("" = its own, under its own name).
     ``layout`` is "channels_last" where the front end knows the memory to be so, else None.
     """
@@ -40,6 +41,7 @@ class Tensor:
     value: tuple[int, ...] | None = None
     storage: str = ""
     layout: str | None = None
+    numbers: tuple[float, ...] | None = None
 
     @property
     def elements(self) -> int | None:

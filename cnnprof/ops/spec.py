@@ -90,6 +90,15 @@ class Call:
         tensor = self.inputs[index] if index < len(self.inputs) else None
         return None if tensor is None else tensor.value
 
+    def numbers(self, index: int) -> tuple[float, ...] | None:
+        """The known elements of input ``index`` as floats (Resize's scales), or None."""
+        tensor = self.inputs[index] if index < len(self.inputs) else None
+        if tensor is None:
+            return None
+        if tensor.numbers is not None:
+            return tensor.numbers
+        return None if tensor.value is None else tuple(map(float, tensor.value))
+
     def get(self, name: str, default: Any = None) -> Any:
         return self.attributes.get(name, default)
 
