@@ -93,7 +93,15 @@ class GraphBuilder:
             name = f"{wanted}.{self._suffix[wanted]}"
         return name
 
-    def build(self, inputs: Iterable[str], outputs: Iterable[str]) -> Graph:
+    def build(
+        self,
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+        *,
+        saved_for_backward: Iterable[str] = (),
+        optimizer_state_bytes: int = 0,
+    ) -> Graph:
+        """The graph; the keywords are for training graphs (see :class:`Graph`)."""
         ins, outs = tuple(inputs), tuple(outputs)
         for name in (*ins, *outs):
             if name not in self._tensors:
@@ -110,5 +118,7 @@ class GraphBuilder:
             mode=self.mode,
             notes=tuple(self._notes),
             storage_bytes=MappingProxyType(dict(self._storage_bytes)),
+            saved_for_backward=tuple(saved_for_backward),
+            optimizer_state_bytes=optimizer_state_bytes,
             released=MappingProxyType(dict(self._released)),
         )

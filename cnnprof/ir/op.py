@@ -37,7 +37,8 @@ class Op:
 
     ``kind`` is :data:`UNKNOWN_KIND` where the operator table has no entry; ``op_type`` keeps the
     foreign spelling ("onnx:Conv", "aten:convolution.default"). An input is None where an optional
-    one is absent; so is an output. ``scope`` is the module path ("layer1/0/conv1").
+    one is absent; so is an output. ``scope`` is the module path ("layer1/0/conv1"). ``phase`` is
+    "forward", "backward" or "optimizer"; a backward op carries the scope of the module it belongs to.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Op:
     attributes: Mapping[str, Any] = field(default_factory=lambda: NO_ATTRIBUTES)
     scope: str = ""
     execution: Execution = ONCE
+    phase: str = "forward"
 
     @property
     def present_inputs(self) -> tuple[str, ...]:
