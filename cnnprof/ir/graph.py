@@ -44,6 +44,10 @@ class Graph:
     ``storage_bytes`` holds the size of each storage that is not simply its largest tensor's.
     ``released`` holds, where the front end saw it, the index of the last op during which the framework still
     held a storage: Python frames and autograd keep some beyond their last reader.
+
+    In a training graph (``mode`` "training") ops have phases; ``saved_for_backward`` names the tensors that
+    autograd keeps from the forward to the backward phase, ``optimizer_state_bytes`` is what the optimizer holds
+    between steps.
     """
 
     source: ModelSource
@@ -55,6 +59,8 @@ class Graph:
     notes: tuple[Note, ...] = ()
     storage_bytes: Mapping[str, int] = field(default_factory=dict)
     released: Mapping[str, int] = field(default_factory=dict)
+    saved_for_backward: tuple[str, ...] = ()
+    optimizer_state_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.ops)
