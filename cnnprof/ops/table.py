@@ -6,12 +6,26 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from cnnprof.ops import conv
+from cnnprof.ops import (
+    activation,
+    conv,
+    conv_backward,
+    conv_deform,
+    conv_variants,
+    pointwise,
+)
 from cnnprof.ops.spec import Call, OpSpec, Spelling
 
 __all__ = ["FAMILIES", "lookup", "resolve", "spec", "specs", "spellings"]
 
-FAMILIES = (conv,)
+FAMILIES = (
+    conv,
+    conv_variants,
+    conv_deform,
+    conv_backward,
+    pointwise,
+    activation,
+)
 
 
 def _index(families: Iterable[object]) -> tuple[dict[str, OpSpec], dict[str, list[tuple[Spelling, OpSpec]]]]:
