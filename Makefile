@@ -1,0 +1,45 @@
+# `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check unit slow bench reports reports-check clean
+
+help:  ## Show what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.base
+
+demo: $(VENV)/.base  ## Analyse the ONNX ResNet-50 that ships inside the onnx package
+	@$(BIN)/cnnprof analyze "$$($(BIN)/python -c 'import pathlib, onnx; print(pathlib.Path(onnx.__file__).parent / "backend/test/data/light/light_resnet50.onnx")')"
+
+test: check unit  ## Everything that CI runs: lint, types, rooms, tests
+
+check: $(VENV)/.dev  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev  ## The tests alone
+	$(BIN)/python -m pytest -n 2 --dist worksteal -p no:benchmark -q
+
+slow: $(VENV)/.dev  ## Walks of whole model collections (all of timm, torchvision)
+	$(BIN)/python -m pytest -m slow -q
+
+bench: $(VENV)/.dev  ## Benchmarks; compare the ratios, machines are noisy
+	$(BIN)/python -m pytest tests/bench -m bench --benchmark-disable-gc -q -s
+
+clean:  ## Remove what make made
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .benchmarks
