@@ -3,7 +3,7 @@
 Work per element of the output. add, subtract, negate: one ``add``; multiply: one ``mul``; compare, select,
 min, max, abs, sign, rounding, bitwise and logical operators: one ``cmp``; every evaluation of a function
 that hardware has no adder or multiplier for (exp, log, sin, pow, sqrt, ...): one transcendental. A remainder
-is a division, a multiplication and a subtraction. Casts and copies cost nothing by definition (their bytes do).
+is a division, a multiplication and a subtraction. Casts and copies cost nothing by definition.
 Scalar operands are dropped from the attributes: they change no cost.
 """
 

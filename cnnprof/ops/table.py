@@ -12,6 +12,8 @@ from cnnprof.ops import (
     conv_backward,
     conv_deform,
     conv_variants,
+    join,
+    layout,
     pointwise,
 )
 from cnnprof.ops.spec import Call, OpSpec, Spelling
@@ -25,6 +27,8 @@ FAMILIES = (
     conv_backward,
     pointwise,
     activation,
+    layout,
+    join,
 )
 
 
