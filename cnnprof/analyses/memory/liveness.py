@@ -1,0 +1,87 @@
+"""Who lives when: lifetimes of storages, the bytes alive at every step, the peak.
+
+A storage that isn't resident lives from the first step that touches it to the last one (or to the
+step at which the framework was seen to let go of it); graph outputs live to the end, residents throughout.
+While a step runs, everything it reads and everything it makes is alive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+from cnnprof.analyses.memory.schedule import Schedule
+
+__all__ = ["Lifetime", "Liveness", "liveness"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """Steps (both inclusive) during which a storage is alive; ``end`` >= the number of steps means: never
+    freed.
+    """
+
+    storage: int
+    start: int
+    end: int
+    nbytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Liveness:
+    """``live_bytes[k]``: bytes alive while step k runs, residents included. ``lifetimes`` holds one entry
+    per storage that is not resident and is touched at all, in order of birth."""
+
+    resident_bytes: int
+    live_bytes: tuple[int, ...]
+    lifetimes: tuple[Lifetime, ...]
+
+    @property
+    def peak_bytes(self) -> int:
+        return max(self.live_bytes, default=self.resident_bytes)
+
+    @property
+    def peak_step(self) -> int | None:
+        """The first step at which the peak is reached; None for a graph without ops."""
+        return self.live_bytes.index(self.peak_bytes) if self.live_bytes else None
+
+    def alive_at(self, step: int) -> tuple[Lifetime, ...]:
+        """The storages alive while ``step`` runs, residents apart."""
+        return tuple(life for life in self.lifetimes if life.start <= step <= life.end)
+
+
+def liveness(schedule: Schedule) -> Liveness:
+    """Lifetimes and the bytes alive at each step; linear in steps and in uses."""
+    count = len(schedule.steps)
+    storages = schedule.storages
+    start: dict[int, int] = {}
+    end = [0] * len(storages)
+    for at, step in enumerate(schedule.steps):
+        for storage in step.touches:
+            start.setdefault(storage, at)
+            end[storage] = at
+    held = schedule.held_until
+    change = [0] * (count + 1)
+    lifetimes = []
+    for storage, born in start.items():
+        record = storages[storage]
+        if record.resident:
+            continue
+        dies = end[storage]
+        if held is not None:
+            # Not stated = the framework held it to the end.
+            seen = held[storage]
+            dies = count if seen is None else max(dies, seen)
+        if record.to_end:
+            dies = count
+        lifetimes.append(Lifetime(storage, born, dies, record.nbytes))
+        change[born] += record.nbytes
+        if dies + 1 < count:
+            change[dies + 1] -= record.nbytes
+    resident = sum(s.nbytes for s in storages if s.resident)
+    change[0] += resident
+    return Liveness(
+        resident_bytes=resident,
+        live_bytes=tuple(accumulate(change[:count])),
+        lifetimes=tuple(lifetimes),
+    )

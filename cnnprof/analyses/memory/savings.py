@@ -1,0 +1,98 @@
+"""What would lower the peak: each measure's effect computed on its own, the largest saving first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cnnprof.analyses.memory.checkpoint import checkpoint, module_paths
+from cnnprof.analyses.memory.inplace import in_place, in_place_candidates
+from cnnprof.analyses.memory.liveness import Liveness, liveness
+from cnnprof.analyses.memory.reorder import reorder
+from cnnprof.analyses.memory.result import Saving, WhatIf
+from cnnprof.analyses.memory.schedule import Schedule, build_schedule
+from cnnprof.ir import DType, Graph
+
+__all__ = ["savings"]
+
+# Each checkpointed module is one more pass over the schedule: enough for the stages of any CNN, cheap for
+# huge graphs.
+_MODULES_TRIED = 24
+_STEPS_TIMES_MODULES = 400_000
+
+
+def savings(graph: Graph, schedule: Schedule, live: Liveness, what_if: WhatIf) -> tuple[Saving, ...]:
+    """Measures that save anything, by what they save. Savings don't add up: each is taken alone."""
+    found = [
+        *_types(graph, what_if),
+        *_in_place(schedule, live),
+        *_order(schedule),
+        *(_checkpoints(schedule) if graph.mode == "training" and not what_if.checkpointed else ()),
+    ]
+    before = live.peak_bytes
+    rows = [
+        Saving(what=what, detail=detail, peak_bytes=peak, saving_bytes=before - peak)
+        for what, detail, peak in found
+        if peak < before
+    ]
+    return tuple(sorted(rows, key=lambda row: -row.saving_bytes))
+
+
+_Found = Iterator[tuple[str, str, int]]
+
+
+def _types(graph: Graph, what_if: WhatIf) -> _Found:
+    if what_if.checkpointed or what_if.weight_dtype or what_if.activation_dtype:
+        return
+    rounding = what_if.rounding_bytes
+    for what, detail, weights, activations in (
+        ("dtype float16", "weights and activations as float16 or bfloat16", DType.FLOAT16, DType.FLOAT16),
+        ("activations float16", "activations alone (autocast keeps float32 weights)", None, DType.FLOAT16),
+        ("weights int8", "weights alone as int8", DType.INT8, None),
+    ):
+        if graph.mode == "training" and weights is DType.INT8:
+            continue
+        changed = build_schedule(
+            graph, weight_dtype=weights, activation_dtype=activations, rounding_bytes=rounding
+        )
+        yield what, detail, liveness(changed.by_last_reader()).peak_bytes
+
+
+def _in_place(schedule: Schedule, live: Liveness) -> _Found:
+    candidates = in_place_candidates(schedule)
+    if not candidates:
+        return
+    at_peak = [schedule.steps[at].op.name for at, *_ in candidates if at == live.peak_step]
+    detail = f"{len(candidates)} elementwise ops could overwrite their input"
+    if at_peak:
+        detail += f", among them {at_peak[0]} at the peak"
+    yield "in place", detail, liveness(in_place(schedule)).peak_bytes
+
+
+def _order(schedule: Schedule) -> _Found:
+    best = reorder(schedule)
+    yield "execution order", f"{best.method} order (heuristic; see --reorder)", best.peak_bytes
+
+
+def _checkpoints(schedule: Schedule) -> _Found:
+    """Each outermost module with something inside it, then all of them together."""
+    paths = module_paths(schedule)
+    outer = [p for p in paths if any(q.startswith(f"{p}/") for q in paths)]
+    stages = [p for p in outer if not any(p.startswith(f"{q}/") for q in outer if q != p)]
+    # A model that is one module inside another: look one level deeper.
+    while len(stages) == 1:
+        inside = [
+            p for p in outer if p.startswith(f"{stages[0]}/") and p.count("/") == stages[0].count("/") + 1
+        ]
+        if not inside:
+            break
+        stages = inside
+    budget = max(1, _STEPS_TIMES_MODULES // max(1, len(schedule.steps)))
+    for path in stages[: min(_MODULES_TRIED, budget)]:
+        yield f"checkpoint {path}", "its activations are computed again in backward", _peak(schedule, [path])
+    if 1 < len(stages) <= budget:
+        detail = f"all {len(stages)} stages, each computed again in backward"
+        yield "checkpoint every stage", detail, _peak(schedule, stages)
+
+
+def _peak(schedule: Schedule, modules: list[str]) -> int:
+    return liveness(checkpoint(schedule, modules)).peak_bytes

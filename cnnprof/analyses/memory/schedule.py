@@ -1,0 +1,183 @@
+"""From a Graph to what memory analyses work on: storages with sizes, and steps that touch them.
+
+A *storage* is a piece of memory; views and in-place results share one. A *step* is one run of an op. A
+storage is *resident* when it is there before the first step (weights, buffers, constants, graph inputs,
+optimizer state): it then lives throughout. Every other storage is born at the first step that touches it.
+What-ifs (another order, recomputation, results in place) are other schedules of the same kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from cnnprof.ir import DType, Graph, Op, Role, Tensor
+
+__all__ = ["Category", "Schedule", "Step", "Storage", "build_schedule"]
+
+
+class Category(Enum):
+    """What a storage holds."""
+
+    PARAMETER = "parameter"
+    BUFFER = "buffer"
+    CONSTANT = "constant"
+    OPTIMIZER = "optimizer state"
+    INPUT = "input"
+    ACTIVATION = "activation"
+    SAVED = "saved for backward"
+    GRADIENT = "gradient"
+
+    @property
+    def is_weight(self) -> bool:
+        return self in _WEIGHTS
+
+
+_WEIGHTS = frozenset({Category.PARAMETER, Category.BUFFER, Category.CONSTANT, Category.OPTIMIZER})
+_BY_ROLE = {
+    Role.PARAMETER: Category.PARAMETER,
+    Role.BUFFER: Category.BUFFER,
+    Role.CONSTANT: Category.CONSTANT,
+    Role.INPUT: Category.INPUT,
+    Role.ACTIVATION: Category.ACTIVATION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """One piece of memory. ``tensor`` is the first tensor that fills it; ``to_end`` marks graph outputs."""
+
+    name: str
+    tensor: str
+    nbytes: int
+    category: Category
+    resident: bool = False
+    to_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One run of ``op``: the storages it touches (reads, writes or views), each once."""
+
+    op: Op
+    touches: tuple[int, ...]
+    recomputed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Storages by index, steps in order. ``held_until`` is the last step during which the framework held a
+    storage, where that was observed; else a storage dies with the last step that touches it.
+    ``unsized`` names tensors of unknown size, which count as nothing."""
+
+    storages: tuple[Storage, ...]
+    steps: tuple[Step, ...]
+    held_until: tuple[int | None, ...] | None = None
+    unsized: tuple[str, ...] = ()
+
+    def in_order(self, order: Sequence[int]) -> Schedule:
+        """The same steps in another order; what was observed of the framework no longer holds."""
+        return replace(self, steps=tuple(self.steps[i] for i in order), held_until=None)
+
+    def by_last_reader(self) -> Schedule:
+        return replace(self, held_until=None)
+
+
+def build_schedule(
+    graph: Graph,
+    *,
+    weight_dtype: DType | None = None,
+    activation_dtype: DType | None = None,
+    rounding_bytes: int = 1,
+) -> Schedule:
+    """The schedule of ``graph`` in its own order.
+
+    ``weight_dtype`` and ``activation_dtype`` re-type floating-point weights (with buffers) and activations
+    (with inputs). ``rounding_bytes`` rounds every storage up to a multiple (torch's CUDA caching allocator:
+    512).
+    """
+    index: dict[str, int] = {}
+    first: list[Tensor] = []
+    largest: list[Tensor] = []
+    producer = graph.producer
+    for tensor in graph.tensors.values():
+        key = tensor.storage_name
+        at = index.setdefault(key, len(first))
+        if at == len(first):
+            first.append(tensor)
+            largest.append(tensor)
+        elif (tensor.nbytes or 0) > (largest[at].nbytes or 0):
+            largest[at] = tensor
+    ends = {index[graph.tensors[name].storage_name] for name in graph.outputs}
+    training = _training_categories(graph, index)
+    storages = []
+    for at, (key, tensor) in enumerate(zip(index, first, strict=True)):
+        category = training.get(at, _BY_ROLE[tensor.role])
+        resident = tensor.name not in producer
+        wanted = weight_dtype if category.is_weight else activation_dtype
+        nbytes = _retyped(graph.storages[key], largest[at].dtype, wanted)
+        nbytes = -(-nbytes // rounding_bytes) * rounding_bytes
+        storages.append(Storage(key, tensor.name, nbytes, category, resident, at in ends))
+    if graph.optimizer_state_bytes:
+        storages.append(_optimizer_state(graph, weight_dtype))
+    names = graph.tensors
+    steps = tuple(
+        Step(
+            op,
+            tuple({index[names[n].storage_name]: None for n in (*op.inputs, *op.outputs) if n is not None}),
+        )
+        for op in graph.ops
+    )
+    held = tuple(graph.released.get(s.name) for s in storages) if graph.released else None
+    unsized = tuple(t.name for t in graph.tensors.values() if t.nbytes is None)
+    return Schedule(storages=tuple(storages), steps=steps, held_until=held, unsized=unsized)
+
+
+def _training_categories(graph: Graph, index: Mapping[str, int]) -> dict[int, Category]:
+    """Which storages of a training graph are saved for backward, and which are parameters' gradients: made in
+    the backward phase and used by the optimizer, or kept to the end."""
+    if graph.mode != "training":
+        return {}
+    names = graph.tensors
+    born: dict[int, str] = {}
+    found: dict[int, Category] = {}
+    for op in graph.ops:
+        for name in op.present_outputs:
+            born.setdefault(index[names[name].storage_name], op.phase)
+        if op.phase == "optimizer":
+            for name in op.present_inputs:
+                at = index[names[name].storage_name]
+                if born.get(at) == "backward":
+                    found[at] = Category.GRADIENT
+    for name in graph.outputs:
+        at = index[names[name].storage_name]
+        if born.get(at) == "backward":
+            found[at] = Category.GRADIENT
+    for name in graph.saved_for_backward:
+        at = index[names[name].storage_name]
+        if born.get(at) == "forward":
+            found[at] = Category.SAVED
+    return found
+
+
+def _optimizer_state(graph: Graph, weight_dtype: DType | None) -> Storage:
+    """One resident storage for all of it. It follows the parameters' type, as torch's optimizers make it."""
+    nbytes = graph.optimizer_state_bytes
+    parameters = graph.role(Role.PARAMETER)
+    before = sum(t.nbytes or 0 for t in parameters)
+    if weight_dtype is not None and before:
+        after = sum(_retyped(t.nbytes or 0, t.dtype, weight_dtype) for t in parameters)
+        nbytes = -(-nbytes * after // before)
+    return Storage("optimizer state", "optimizer state", nbytes, Category.OPTIMIZER, resident=True)
+
+
+def _present(op: Op) -> tuple[str, ...]:
+    return (*op.present_inputs, *op.present_outputs)
+
+
+def _retyped(nbytes: int, dtype: DType, wanted: DType | None) -> int:
+    """Bytes of a storage when its floating-point elements become ``wanted``; integers stay as they are."""
+    if wanted is None or not dtype.is_float or not dtype.bits or dtype.value.startswith("complex"):
+        return nbytes
+    return -(-nbytes * wanted.bits // dtype.bits)
