@@ -1,0 +1,5 @@
+"""``python -m cnnprof``."""
+
+from cnnprof.cli.main import entry
+
+entry()
