@@ -3,9 +3,9 @@
 All cost nothing; their bytes count unless they are views. In ONNX they are copies; in PyTorch the tracer
 sees which storage a result lives in.
 
-Canonical attributes: concat and stack ``axis``; split ``axis``, ``sizes``; select ``axis``, ``index``; slice, one
-entry per axis of the tensor, ``starts``, ``steps``, ``sizes``; tile ``repeats``. Where a steering value is not
-known the attributes are left out and the window is data-dependent.
+Canonical attributes: concat and stack ``axis``; split ``axis``, ``sizes``; select ``axis``, ``index``; slice
+``starts``, ``steps``, ``sizes``, one entry per axis of the tensor; tile ``repeats``. Where a steering value
+is not known the attributes are left out and the window is data-dependent.
 """
 
 from __future__ import annotations

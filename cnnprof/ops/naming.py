@@ -80,7 +80,7 @@ def given(call: Call, name: str, index: int) -> tuple[int, ...] | None:
     value = call.get(name)
     if value is not None:
         return tuple(value) if isinstance(value, (list, tuple)) else (int(value),)
-    return call.value(index)
+    return call.value(index) if index >= 0 else None
 
 
 def broadcast_shape(*shapes: Shape) -> Shape:

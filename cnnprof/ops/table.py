@@ -14,7 +14,10 @@ from cnnprof.ops import (
     conv_variants,
     join,
     layout,
+    pad,
     pointwise,
+    rearrange,
+    reduce,
 )
 from cnnprof.ops.spec import Call, OpSpec, Spelling
 
@@ -29,6 +32,9 @@ FAMILIES = (
     activation,
     layout,
     join,
+    pad,
+    rearrange,
+    reduce,
 )
 
 
