@@ -80,7 +80,7 @@ def test_digraph_is_a_frozen_multidigraph_with_ops_and_tensors() -> None:
     assert nx.is_frozen(digraph)
     assert digraph.nodes["join"]["op"].kind == "add"
     assert digraph.edges["a", "b", ("a:0", 0)]["tensor"].shape == (1, 4, 16, 10)
-    assert list(nx.topological_sort(digraph))[0] == "a"
+    assert next(iter(nx.topological_sort(digraph))) == "a"
     assert nx.immediate_dominators(digraph, "a")["join"] == "a"
 
 
@@ -96,12 +96,8 @@ def test_consumers_and_producers() -> None:
 def test_storages_take_the_largest_tensor_or_what_is_stated() -> None:
     builder = _builder()
     builder.add_tensor(Tensor("x", (4, 4), role=Role.INPUT))
-    builder.add_op(
-        Op("v", "slice", "aten:slice.Tensor", ("x",), ("y",)), [Tensor("y", (2, 4), storage="x")]
-    )
-    builder.add_op(
-        Op("e", "expand", "aten:expand", ("y",), ("z",)), [Tensor("z", (8, 2, 4), storage="x")]
-    )
+    builder.add_op(Op("v", "slice", "aten:slice.Tensor", ("x",), ("y",)), [Tensor("y", (2, 4), storage="x")])
+    builder.add_op(Op("e", "expand", "aten:expand", ("y",), ("z",)), [Tensor("z", (8, 2, 4), storage="x")])
     builder.set_storage_bytes("x", 64)
     assert builder.build(["x"], ["z"]).storages == {"x": 64}
 
