@@ -9,6 +9,7 @@ Canonical attributes, one entry per spatial axis in tensor order: ``kernel``, ``
 from __future__ import annotations
 
 import math
+
 from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, UncountableError
 from cnnprof.ops.window import All, Axes, AxisMap, Relation, Same, Slide, Spread

@@ -8,12 +8,16 @@ from types import MappingProxyType
 
 from cnnprof.ops import (
     activation,
+    bilinear,
     conv,
     conv_backward,
     conv_deform,
     conv_variants,
+    einsum,
     join,
     layout,
+    linear,
+    linear_quantized,
     pad,
     pointwise,
     rearrange,
@@ -35,6 +39,10 @@ FAMILIES = (
     pad,
     rearrange,
     reduce,
+    linear,
+    linear_quantized,
+    einsum,
+    bilinear,
 )
 
 
