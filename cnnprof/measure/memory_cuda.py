@@ -1,0 +1,135 @@
+"""Memory on CUDA, by the caching allocator's own statistics and snapshot.
+
+Everything asked of the device goes through :class:`CudaAllocator`, so that the bookkeeping here can be
+checked without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from cnnprof.errors import DeviceError
+from cnnprof.measure.memory_record import MeasuredMemory, Sample
+
+__all__ = ["CudaAllocator", "TorchCudaAllocator", "measure_on_cuda"]
+
+Run = Callable[[], object]
+Event = dict[str, Any]
+
+
+class CudaAllocator(Protocol):
+    """What a measurement asks of ``torch.cuda.memory``; all sizes in bytes."""
+
+    def synchronize(self) -> None: ...
+
+    def empty_cache(self) -> None: ...
+
+    def reset_peak(self) -> None: ...
+
+    def allocated_bytes(self) -> int: ...
+
+    def requested_bytes_peak(self) -> int | None: ...
+
+    def allocated_bytes_peak(self) -> int: ...
+
+    def record_history(self, enabled: bool) -> None: ...
+
+    def history(self) -> list[Event]: ...
+
+
+class TorchCudaAllocator:
+    """The real one. Raises :class:`DeviceError` where there's no CUDA device."""
+
+    def __init__(self, device: int = 0) -> None:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise DeviceError("cuda: no device is available", "measure on the CPU: --device cpu")
+        self._torch = torch
+        self._device = device
+
+    def synchronize(self) -> None:
+        self._torch.cuda.synchronize(self._device)
+
+    def empty_cache(self) -> None:
+        self._torch.cuda.empty_cache()
+
+    def reset_peak(self) -> None:
+        self._torch.cuda.memory.reset_peak_memory_stats(self._device)
+
+    def allocated_bytes(self) -> int:
+        return int(self._torch.cuda.memory.memory_allocated(self._device))
+
+    def allocated_bytes_peak(self) -> int:
+        return int(self._torch.cuda.memory.max_memory_allocated(self._device))
+
+    def requested_bytes_peak(self) -> int | None:
+        statistics = self._torch.cuda.memory.memory_stats(self._device)
+        value = statistics.get("requested_bytes.all.peak")
+        return None if value is None else int(value)
+
+    def record_history(self, enabled: bool) -> None:
+        self._torch.cuda.memory._record_memory_history("all" if enabled else None)
+
+    def history(self) -> list[Event]:
+        traces = self._torch.cuda.memory._snapshot(self._device).get("device_traces", [])
+        return list(traces[self._device]) if len(traces) > self._device else []
+
+
+def measure_on_cuda(
+    run: Run,
+    allocator: CudaAllocator,
+    *,
+    mode: str,
+    reset: Run | None = None,
+    warm_up: bool = True,
+) -> MeasuredMemory:
+    """Measure ``run`` on a device whose weights and inputs are already there.
+
+    The warm-up run lets cuDNN and cuBLAS take their workspaces and the optimizer its state before the count
+    begins. ``samples`` are the snapshot's allocations and frees; the peak comes from the statistics. History
+    is switched off again whatever happens.
+    """
+    if warm_up:
+        run()
+    if reset:
+        reset()
+    allocator.synchronize()
+    allocator.empty_cache()
+    allocator.reset_peak()
+    resident = allocator.allocated_bytes()
+    allocator.record_history(True)
+    try:
+        run()
+        allocator.synchronize()
+        events = allocator.history()
+    finally:
+        allocator.record_history(False)
+    peak, requested = allocator.allocated_bytes_peak(), allocator.requested_bytes_peak()
+    if reset:
+        reset()
+    return MeasuredMemory(
+        device="cuda",
+        method="torch.cuda.memory statistics and snapshot",
+        mode=mode,
+        resident_bytes=resident,
+        samples=_samples(events, resident),
+        tensor_peak=peak if requested is None else requested,
+        allocator_peak_bytes=peak,
+    )
+
+
+def _samples(events: list[Event], resident_bytes: int) -> tuple[Sample, ...]:
+    """Bytes alive after each allocation and each completed free of the snapshot's trace."""
+    level, samples = resident_bytes, []
+    for event in events:
+        action = event.get("action")
+        if action == "alloc":
+            level += int(event["size"])
+        elif action == "free_completed":
+            level -= int(event["size"])
+        else:
+            continue
+        samples.append(Sample(f"cuda:{action}", level))
+    return tuple(samples)

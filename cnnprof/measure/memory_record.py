@@ -1,0 +1,163 @@
+"""A measured memory run, and how it compares with the predicted one. Needs no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnnprof.analyses.memory.result import MemoryResult, compact
+
+__all__ = ["Comparison", "Difference", "MeasuredMemory", "Sample", "compare"]
+
+# How far the two op sequences may drift apart before they count as unaligned there.
+_LOOK_AHEAD = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Bytes alive right after one call of the operator ``op_type`` ("aten:convolution.default")."""
+
+    op_type: str
+    live_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredMemory:
+    """One measured run. ``resident_bytes``: weights, buffers, inputs and optimizer state, there from the
+    start.
+
+    ``samples`` follow the run (empty where the device gives only a peak: then ``tensor_peak`` holds it).
+    ``allocator_peak_bytes`` has the kernels' own workspace and the allocator's rounding in it; None: not
+    seen.
+    """
+
+    device: str
+    method: str
+    mode: str
+    resident_bytes: int
+    samples: tuple[Sample, ...] = ()
+    tensor_peak: int | None = None
+    allocator_peak_bytes: int | None = None
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that tensors took together, residents included."""
+        if self.tensor_peak is not None:
+            return self.tensor_peak
+        return max((sample.live_bytes for sample in self.samples), default=self.resident_bytes)
+
+    @property
+    def peak_op_type(self) -> str | None:
+        peak = self.peak_bytes
+        return next((sample.op_type for sample in self.samples if sample.live_bytes == peak), None)
+
+    @property
+    def workspace_bytes(self) -> int | None:
+        """What kernels' own buffers add to the peak: allocator's peak less the tensors' (0 or more)."""
+        if self.allocator_peak_bytes is None:
+            return None
+        return max(0, self.allocator_peak_bytes - self.peak_bytes)
+
+    def to_dict(self) -> dict[str, Any]:
+        data = {
+            "device": self.device,
+            "method": self.method,
+            "mode": self.mode,
+            "resident_bytes": self.resident_bytes,
+            "peak_bytes": self.peak_bytes,
+            "peak_op_type": self.peak_op_type,
+            "allocator_peak_bytes": self.allocator_peak_bytes,
+            "workspace_bytes": self.workspace_bytes,
+            "timeline": compact(tuple(s.live_bytes for s in self.samples)) if self.samples else None,
+        }
+        return {key: value for key, value in data.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Predicted against measured bytes alive at one op (measured less predicted is ``bytes_more``)."""
+
+    op: str
+    op_type: str
+    predicted_bytes: int
+    measured_bytes: int
+
+    @property
+    def bytes_more(self) -> int:
+        return self.measured_bytes - self.predicted_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "op": self.op,
+            "op_type": self.op_type,
+            "predicted_bytes": self.predicted_bytes,
+            "measured_bytes": self.measured_bytes,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """``differences``: where the two timelines come apart most, largest first; ``aligned``: how many of
+    the predicted ops were found in the measured run."""
+
+    predicted_peak_bytes: int
+    measured_peak_bytes: int
+    differences: tuple[Difference, ...]
+    aligned: int
+    ops: int
+
+    @property
+    def error(self) -> float:
+        """Predicted over measured, minus one: +0.03 means predicted 3 % too much."""
+        return self.predicted_peak_bytes / self.measured_peak_bytes - 1 if self.measured_peak_bytes else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "predicted_peak_bytes": self.predicted_peak_bytes,
+            "measured_peak_bytes": self.measured_peak_bytes,
+            "error": self.error,
+            "aligned_ops": self.aligned,
+            "ops": self.ops,
+            "differences": [difference.to_dict() for difference in self.differences],
+        }
+
+
+def compare(
+    result: MemoryResult, op_types: Sequence[str], measured: MeasuredMemory, *, top: int = 8
+) -> Comparison:
+    """Set a prediction against a measurement. ``op_types`` are those of the prediction's ops, in order."""
+    live = result.framework_live_bytes or result.live_bytes
+    peak = result.peak if result.framework_peak is None else result.framework_peak
+    pairs = align(op_types, [sample.op_type for sample in measured.samples])
+    rows = [
+        Difference(
+            op=result.op_names[i],
+            op_type=op_types[i],
+            predicted_bytes=live[i],
+            measured_bytes=measured.samples[j].live_bytes,
+        )
+        for i, j in pairs
+    ]
+    rows = [row for row in rows if row.bytes_more]
+    rows.sort(key=lambda row: -abs(row.bytes_more))
+    return Comparison(
+        predicted_peak_bytes=peak.nbytes,
+        measured_peak_bytes=measured.peak_bytes,
+        differences=tuple(rows[:top]),
+        aligned=len(pairs),
+        ops=len(op_types),
+    )
+
+
+def align(predicted: Sequence[str], measured: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of indices with equal operator types, in order; a forward walk that looks a little ahead."""
+    pairs = []
+    j = 0
+    for i, op_type in enumerate(predicted):
+        ahead = measured[j : j + _LOOK_AHEAD]
+        if op_type in ahead:
+            j += ahead.index(op_type)
+            pairs.append((i, j))
+            j += 1
+    return pairs
