@@ -1,0 +1,118 @@
+"""All layers' receptive fields: the propagated strands, read off as sizes, strides and starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from cnnprof.analyses.receptive_field.field import AxisField
+from cnnprof.analyses.receptive_field.propagate import Propagation, propagate
+from cnnprof.analyses.receptive_field.result import AxisWindow, LayerField, ReceptiveFields
+from cnnprof.analyses.receptive_field.sets import Positions, unite
+from cnnprof.ir import Graph
+from cnnprof.ir.tensor import Shape
+
+__all__ = ["fields_of", "receptive_field"]
+
+
+def receptive_field(graph: Graph, axes: Mapping[str, tuple[int, ...]] | None = None) -> ReceptiveFields:
+    """The receptive field of every layer that sees a graph input, and of every graph output.
+
+    ``axes`` overrides which axes of a graph input are spatial. Nothing raises for what can't be followed:
+    such windows are given as global with ``exact`` false.
+    """
+    return fields_of(graph, propagate(graph, axes))
+
+
+def fields_of(graph: Graph, propagation: Propagation) -> ReceptiveFields:
+    """The rows of a finished propagation."""
+    known: dict[tuple[AxisField, int, int, Shape], AxisWindow] = {}
+    rows: list[LayerField] = []
+    by_tensor: dict[str, tuple[LayerField, ...]] = {}
+    for op in graph.ops:
+        for output in op.present_outputs[:1]:
+            made = _rows(graph, propagation, output, (op.name, op.kind, op.scope), known)
+            by_tensor[output] = made
+            rows += made
+    outputs = {}
+    for name in graph.outputs:
+        producer = graph.producer.get(name)
+        label = (producer.name, producer.kind, producer.scope) if producer else (name, "input", "")
+        outputs[name] = by_tensor.get(name) or _rows(graph, propagation, name, label, known)
+    return ReceptiveFields(rows=tuple(rows), outputs=outputs)
+
+
+def _rows(
+    graph: Graph,
+    propagation: Propagation,
+    tensor: str,
+    label: tuple[str, str, str],
+    known: dict[tuple[AxisField, int, int, Shape], AxisWindow],
+) -> tuple[LayerField, ...]:
+    found = []
+    shape = graph.tensors[tensor].shape or ()
+    for source, fields in propagation.fields.get(tensor, {}).items():
+        extents = graph.tensors[source].shape or ()
+        windows = []
+        for axis, field in zip(propagation.axes[source], fields, strict=True):
+            simple = len(field.strands) == 1 and len(field.strands[0].digits) == 1
+            key = (field, axis, extents[axis], () if simple else shape)
+            window = known.get(key)
+            if window is None:
+                window = known[key] = _window(field, axis, extents[axis], shape)
+            windows.append(window)
+        found.append(
+            LayerField(
+                layer=label[0],
+                kind=label[1],
+                scope=label[2],
+                input=source,
+                axes=tuple(windows),
+                gridding_layer=next((f.gridded_by for f in fields if f.gridded_by), None),
+                misaligned_by=next((f.misaligned_by for f in fields if f.misaligned_by), None),
+                data_dependent=any(f.data_dependent for f in fields),
+                unknown=any(f.unknown for f in fields),
+            )
+        )
+    return tuple(found)
+
+
+def _window(field: AxisField, axis: int, extent: int, shape: Shape) -> AxisWindow:
+    size: int | None = None
+    stride = centre = None
+    start: int | None = None
+    density = Fraction(1)
+    sizes: tuple[int, ...] = ()
+    if len(field.strands) == 1:
+        window = field.strands[0].window
+        size, stride, centre, density = window.size, window.ratio, window.centre, window.density
+        first = field.strands[0].at((0,) * len(shape))
+        start = first.start if first.size else min((p.start for p in window.phases if p.size), default=0)
+        sizes = tuple(phase.size for phase in window.phases)
+        if len(window.phases) == 1:
+            centre = start + Fraction(size - 1, 2)
+    elif field.strands:
+        stride = min(strand.window.ratio for strand in field.strands)
+        middle = _at(field, tuple(length // 2 for length in shape))
+        first = _at(field, (0,) * len(shape))
+        size = max(middle.size, first.size)
+        start, centre = first.start, first.start + Fraction(first.size - 1, 2)
+        density = Fraction(middle.count, middle.size) if middle.size else density
+    return AxisWindow(
+        axis=axis,
+        extent=extent,
+        is_global=field.is_global,
+        size=size,
+        stride=stride,
+        start=start,
+        centre=centre,
+        density=density,
+        aligned=field.misaligned_by is None,
+        exact=field.exact,
+        phase_sizes=sizes if len(set(sizes)) > 1 else (),
+        branches=field.branches,
+    )
+
+
+def _at(field: AxisField, index: Shape) -> Positions:
+    return unite(strand.at(index) for strand in field.strands)

@@ -1,0 +1,61 @@
+"""Each op's window rule, asked once, and what counts as unknown."""
+
+from __future__ import annotations
+
+from cnnprof.ir import Graph, Op, Tensor
+from cnnprof.ops import table
+from cnnprof.ops.bind import bind
+from cnnprof.ops.spec import UncountableError
+from cnnprof.ops.window import Axes, Chain, DataDependent, Relation, Same
+
+__all__ = ["UNKNOWN", "Relations", "identity", "relations_of"]
+
+Relations = tuple[tuple[Relation | None, ...], ...]  # [output][input]
+
+UNKNOWN = DataDependent()  # by identity: an operator whose rule isn't known, where everything may be reached
+
+
+def relations_of(graph: Graph, op: Op) -> Relations:
+    """One relation per output and input. An operator without a rule reads everything, and says so."""
+    spec = table.spec(op.kind)
+    if spec is None or spec.window is None:
+        return _unknown(graph, op)
+    try:
+        call = bind(graph, op)
+        found = tuple(
+            () if name is None else spec.window(call, index) for index, name in enumerate(op.outputs)
+        )
+    except UncountableError:
+        return _unknown(graph, op)
+    return tuple(
+        tuple(
+            None if name is None else _checked(relation, graph.tensors[name])
+            for name, relation in zip(op.inputs, row, strict=False)
+        )
+        for row in found
+    )
+
+
+def _checked(relation: Relation | None, tensor: Tensor) -> Relation | None:
+    if isinstance(relation, Axes) and (tensor.shape is None or len(relation.maps) != len(tensor.shape)):
+        return UNKNOWN
+    return relation
+
+
+def _unknown(graph: Graph, op: Op) -> Relations:
+    row = tuple(None if name is None or graph.tensors[name].is_weight else UNKNOWN for name in op.inputs)
+    return (row,) * len(op.outputs)
+
+
+def identity(relation: Relation) -> bool:
+    """True for elementwise reads: every axis where it was."""
+    return isinstance(relation, Axes) and all(
+        isinstance(rule, Same) and rule.axis == axis for axis, rule in enumerate(relation.maps)
+    )
+
+
+def steps(relation: Relation) -> tuple[Relation, ...]:
+    """The links of a chain, nested ones opened; a plain relation is a chain of one."""
+    if not isinstance(relation, Chain):
+        return (relation,)
+    return tuple(link for step in relation.steps for link in steps(step))

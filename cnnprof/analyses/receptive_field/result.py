@@ -1,0 +1,285 @@
+"""Receptive fields as results: one row per layer and graph input, and the field of one unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from cnnprof.analyses.receptive_field.field import Branch
+from cnnprof.analyses.receptive_field.region import Region, boxes, count
+from cnnprof.analyses.receptive_field.sets import Positions
+
+__all__ = ["AxisWindow", "LayerField", "ReceptiveFields", "SeenInput", "UnitField"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisWindow:
+    """A layer's window along one spatial axis of one graph input; lengths in input positions.
+
+    ``size``, ``stride``, ``start`` and ``centre`` are those of the local path; they are None where every path
+    is global. ``start`` is the first position that unit 0 reads, ``padding`` its negative (Araujo, Norris,
+    Sim 2019). Where a unit's window depends on its phase (after upsampling) ``size`` is the largest and
+    ``phase_sizes`` has all.
+    """
+
+    axis: int
+    extent: int
+    is_global: bool
+    size: int | None
+    stride: Fraction | None
+    start: int | None
+    centre: Fraction | None
+    density: Fraction
+    aligned: bool
+    exact: bool
+    phase_sizes: tuple[int, ...] = ()
+    branches: tuple[Branch, ...] = ()
+
+    @property
+    def padding(self) -> int | None:
+        return None if self.start is None else -self.start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerField:
+    """What a layer's units see of one graph input. ``axes`` are the input's spatial axes in tensor order.
+
+    ``gridding_layer`` is the first layer on the way whose window has holes that are still there;
+    ``misaligned_by`` the first join whose branches differ in stride or centre.
+    """
+
+    layer: str
+    kind: str
+    scope: str
+    input: str
+    axes: tuple[AxisWindow, ...]
+    gridding_layer: str | None = None
+    misaligned_by: str | None = None
+    data_dependent: bool = False
+    unknown: bool = False
+
+    @property
+    def is_global(self) -> bool:
+        return any(axis.is_global for axis in self.axes)
+
+    @property
+    def size(self) -> tuple[int | None, ...]:
+        """Per axis; None where a path reads the whole axis."""
+        return tuple(None if axis.is_global else axis.size for axis in self.axes)
+
+    @property
+    def local_size(self) -> tuple[int | None, ...]:
+        """Per axis along the local path only; None where there is none."""
+        return tuple(axis.size for axis in self.axes)
+
+    @property
+    def stride(self) -> tuple[Fraction | None, ...]:
+        return tuple(axis.stride for axis in self.axes)
+
+    @property
+    def padding(self) -> tuple[int | None, ...]:
+        return tuple(axis.padding for axis in self.axes)
+
+    @property
+    def start(self) -> tuple[int | None, ...]:
+        return tuple(axis.start for axis in self.axes)
+
+    @property
+    def centre(self) -> tuple[Fraction | None, ...]:
+        return tuple(axis.centre for axis in self.axes)
+
+    @property
+    def density(self) -> Fraction:
+        """Share of the hull's positions that are read: the product over the axes."""
+        return prod((axis.density for axis in self.axes), start=Fraction(1))
+
+    @property
+    def aligned(self) -> bool:
+        return all(axis.aligned for axis in self.axes)
+
+    @property
+    def exact(self) -> bool:
+        return all(axis.exact for axis in self.axes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON object of a layer's or output's ``receptive_field``; per-axis lists in tensor order."""
+        data: dict[str, Any] = {
+            "input": self.input,
+            "axes": [axis.axis for axis in self.axes],
+            "size": list(self.size),
+            "stride": [_number(s) for s in self.stride],
+            "padding": list(self.padding),
+            "start": list(self.start),
+            "centre": [_number(c) for c in self.centre],
+            "global": [axis.is_global for axis in self.axes],
+            "aligned": self.aligned,
+            "density": _number(self.density),
+            "exact": self.exact,
+        }
+        if self.is_global:
+            data["local_size"] = list(self.local_size)
+        if any(axis.phase_sizes for axis in self.axes):
+            data["phase_sizes"] = [list(axis.phase_sizes) for axis in self.axes]
+        if not self.aligned:
+            data["branches"] = [
+                [{"stride": _number(b.stride), "centre": _number(b.centre)} for b in axis.branches]
+                for axis in self.axes
+            ]
+            data["misaligned_by"] = self.misaligned_by
+        if self.gridding_layer is not None:
+            data["gridding_layer"] = self.gridding_layer
+        for flag in ("data_dependent", "unknown"):
+            if getattr(self, flag):
+                data[flag] = True
+        return data
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceptiveFields:
+    """Rows in execution order, one per layer and graph input it sees; and those of the graph's outputs."""
+
+    rows: tuple[LayerField, ...]
+    outputs: Mapping[str, tuple[LayerField, ...]]
+
+    @cached_property
+    def by_layer(self) -> Mapping[str, tuple[LayerField, ...]]:
+        found: dict[str, list[LayerField]] = {}
+        for row in self.rows:
+            found.setdefault(row.layer, []).append(row)
+        return {name: tuple(rows) for name, rows in found.items()}
+
+    def layer(self, name: str, input: str | None = None) -> LayerField:
+        """One layer's row; ``input`` chooses among several graph inputs. Raises KeyError."""
+        rows = self.by_layer[name]
+        return rows[0] if input is None else next(row for row in rows if row.input == input)
+
+    @cached_property
+    def gridding(self) -> tuple[str, ...]:
+        """Layers where holes first open in some layer's window, in execution order."""
+        return tuple(dict.fromkeys(r.gridding_layer for r in self.rows if r.gridding_layer is not None))
+
+    def layer_sections(self) -> dict[str, dict[str, Any]]:
+        """``receptive_field`` objects by layer name: the first graph input's, others in ``other_inputs``."""
+        sections = {}
+        for name, rows in self.by_layer.items():
+            section = rows[0].to_dict()
+            if len(rows) > 1:
+                section["other_inputs"] = [row.to_dict() for row in rows[1:]]
+            sections[name] = section
+        return sections
+
+    def to_dict(self) -> dict[str, Any]:
+        """The top-level ``receptive_field`` section."""
+        return {
+            "outputs": {name: [row.to_dict() for row in rows] for name, rows in self.outputs.items()},
+            "gridding_layers": list(self.gridding),
+            "misaligned_layers": list(
+                dict.fromkeys(r.misaligned_by for r in self.rows if r.misaligned_by is not None)
+            ),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenInput:
+    """The exact set of one graph input's positions that reach a unit, all channels and samples together.
+
+    ``region`` is over the spatial ``axes``, jointly; ``local`` the part along local paths only (the same
+    where nothing is global). ``extent`` are the axes' lengths.
+    """
+
+    input: str
+    axes: tuple[int, ...]
+    extent: tuple[int, ...]
+    region: Region
+    local: Region
+
+    @property
+    def count(self) -> int:
+        return count(self.region, len(self.axes))
+
+    def positions(self, axis: int, *, local: bool = False) -> Positions:
+        """The set's shadow on spatial axis number ``axis``."""
+        bits = 0
+        for one in boxes(self.local if local else self.region, len(self.axes)):
+            bits |= one[axis]
+        return Positions.from_mask(bits)
+
+    @property
+    def covers_all(self) -> bool:
+        return self.count == prod(self.extent)
+
+    @property
+    def density(self) -> float:
+        """Positions reached, as a share of the hull's."""
+        hull = prod(self.positions(axis).size for axis in range(len(self.axes)))
+        return self.count / hull if hull else 1.0
+
+    def members(self) -> frozenset[tuple[int, ...]]:
+        """Every position, as index tuples: for small inputs and tests."""
+        from itertools import product
+
+        from cnnprof.analyses.receptive_field.sets import iter_bits
+
+        return frozenset(
+            index
+            for one in boxes(self.region, len(self.axes))
+            for index in product(*(tuple(iter_bits(bits)) for bits in one))
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        spans = []
+        for axis in range(len(self.axes)):
+            found, near = self.positions(axis), self.positions(axis, local=True)
+            span: dict[str, Any] = {
+                "axis": self.axes[axis],
+                "first": found.start,
+                "size": found.size,
+                "count": found.count,
+            }
+            if near != found:
+                span["local"] = {"first": near.start, "size": near.size, "count": near.count}
+            spans.append(span)
+        return {
+            "input": self.input,
+            "extent": list(self.extent),
+            "spans": spans,
+            "count": self.count,
+            "density": self.density,
+            "covers_all": self.covers_all,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitField:
+    """What the unit at ``position`` of a layer's output really sees, clipped at the borders.
+
+    ``axes`` are the output's axes that ``position`` indexes, ``extent`` their lengths.
+    """
+
+    layer: str
+    tensor: str
+    axes: tuple[int, ...]
+    extent: tuple[int, ...]
+    position: tuple[int, ...]
+    exact: bool
+    inputs: tuple[SeenInput, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "layer": self.layer,
+            "axes": list(self.axes),
+            "extent": list(self.extent),
+            "position": list(self.position),
+            "exact": self.exact,
+            "inputs": [seen.to_dict() for seen in self.inputs],
+        }
+
+
+def _number(value: Fraction | None) -> int | float | None:
+    if value is None:
+        return None
+    return value.numerator if value.denominator == 1 else float(value)
