@@ -14,14 +14,19 @@ from cnnprof.ops import (
     conv_deform,
     conv_variants,
     einsum,
+    index,
     join,
     layout,
     linear,
     linear_quantized,
     pad,
     pointwise,
+    pool,
+    pool_backward,
+    pool_global,
     rearrange,
     reduce,
+    sort,
 )
 from cnnprof.ops.spec import Call, OpSpec, Spelling
 
@@ -43,6 +48,11 @@ FAMILIES = (
     linear_quantized,
     einsum,
     bilinear,
+    pool,
+    pool_global,
+    pool_backward,
+    index,
+    sort,
 )
 
 

@@ -1,0 +1,289 @@
+"""Operators that pick or place elements by index: gather, scatter, one-hot, masks.
+
+Picking and placing cost nothing by definition (their bytes count); a scatter that reduces costs one
+operation for each element it places, ``nonzero`` a comparison an element. What is read is exact where the
+indices are known constants; otherwise it depends on data and the window says so. An element of the index
+tensor reaches the output positions that it picks.
+
+Canonical attributes: gather, gather_elements and scatter ``axis``; scatter ``reduction`` (none, add, mul,
+max, min).
+"""
+
+from __future__ import annotations
+
+import math
+
+from cnnprof.ir.tensor import Shape
+from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx
+from cnnprof.ops.relations import data_of, first_only, same, unpredictable
+from cnnprof.ops.rules import linear_formula
+from cnnprof.ops.spec import Call, Normalise, OpSpec, Spelling, UncountableError, WorkRule
+from cnnprof.ops.window import (
+    All,
+    Axes,
+    AxisMap,
+    Chain,
+    DataDependent,
+    Fixed,
+    Lookup,
+    Relation,
+    Reshape,
+    Same,
+    Slide,
+    Spread,
+)
+from cnnprof.ops.work import NO_WORK, Work
+
+__all__ = ["SPECS"]
+
+Relations = tuple[Relation | None, ...]
+Shapes = tuple[Shape | None, ...]
+
+
+def _axis(default: int, name: str = "axis") -> Normalise:
+    def normalise(call: Call) -> Call:
+        axis = call.get(name, default)
+        return call.with_attributes({"axis": axis_of(default if axis is None else axis, len(call.shape(0)))})
+
+    return normalise
+
+
+# -- gather: whole slices along one axis -------------------------------------------------------------------
+
+
+def _gather_data(call: Call, output: int) -> Relation:
+    shape, indices = call.shape(0), call.value(1)
+    if indices is None:
+        return DataDependent()
+    axis, rank = call.attr("axis"), len(call.shape(1))
+    picked = tuple(index + shape[axis] if index < 0 else index for index in indices)
+    out = call.out_shape(output)
+    if rank == 0:
+        return Axes(tuple(Fixed(picked[0]) if a == axis else Same(a - (a > axis)) for a in range(len(shape))))
+    table = Lookup(axis, tuple((index,) for index in picked))
+    look_up = Axes(tuple(table if a == axis else Same(a) for a in range(len(shape))))
+    if rank == 1:
+        return look_up
+    flat = (*out[:axis], len(picked), *out[axis + rank :])
+    return Chain((Reshape(flat, out), look_up))
+
+
+def _gather_window(call: Call, output: int) -> Relations:
+    axis, rank = call.attr("axis"), len(call.shape(1))
+    data = data_of(call)
+    return (
+        _gather_data(call, output) if 0 in data else None,
+        Axes(tuple(Same(axis + i) for i in range(rank))) if 1 in data else None,
+        *(None for _ in call.inputs[2:]),
+    )
+
+
+def _gather_shapes(call: Call) -> Shapes:
+    shape, axis = call.shape(0), call.attr("axis")
+    return ((*shape[:axis], *call.shape(1), *shape[axis + 1 :]),)
+
+
+# -- gather_elements, gather_nd ----------------------------------------------------------------------------
+
+
+def _elements_window(call: Call, _output: int) -> Relations:
+    data = data_of(call)
+    rank = len(call.shape(1))
+    return (
+        DataDependent() if 0 in data else None,
+        same(rank) if 1 in data else None,
+        *(None for _ in call.inputs[2:]),
+    )
+
+
+def _elements_shapes(call: Call) -> Shapes:
+    return (call.shape(1),)
+
+
+def _nd(call: Call) -> Call:
+    return call.with_attributes({"batch_dims": call.get("batch_dims", 0)})
+
+
+def _nd_shapes(call: Call) -> Shapes:
+    shape, indices, batch = call.shape(0), call.shape(1), call.attr("batch_dims")
+    return ((*indices[:-1], *shape[batch + indices[-1] :]),)
+
+
+def _nd_window(call: Call, _output: int) -> Relations:
+    data = data_of(call)
+    maps: tuple[AxisMap, ...] = (*(Same(a) for a in range(len(call.shape(1)) - 1)), All())
+    return (DataDependent() if 0 in data else None, Axes(maps) if 1 in data else None)
+
+
+# -- scatter: the data stays where it is, the updates land where the indices say -----------------------------
+
+_REDUCTIONS = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min", "multiply": "mul", "mean": "add"}
+_UNIT = {
+    "none": NO_WORK,
+    "add": Work(add=1),
+    "mul": Work(mul=1),
+    "max": Work(cmp=1),
+    "min": Work(cmp=1),
+}
+
+
+def _scatter(reduction: str | None = None) -> Normalise:
+    def normalise(call: Call) -> Call:
+        how = reduction or call.get("reduction", call.get("reduce")) or "none"
+        how = _REDUCTIONS.get(how, how)
+        if how not in _UNIT:
+            raise UncountableError(f"{call.op_type}: unknown reduction {how!r}")
+        return call.with_attributes({"reduction": how})
+
+    return normalise
+
+
+def _index_put(call: Call) -> Call:
+    return call.with_attributes({"reduction": "add" if call.get("accumulate", False) else "none"})
+
+
+def _scatter_work(call: Call) -> Work:
+    """One reduction for every element placed: the last tensor holds them (ATen: values, src, source)."""
+    unit = _UNIT[call.attr("reduction")]
+    return unit * call.elements(len(call.inputs) - 1) if unit else NO_WORK
+
+
+def _scatter_window(call: Call, _output: int) -> Relations:
+    data = data_of(call)
+    rank = len(call.shape(0))
+    return tuple(
+        None if i not in data else same(rank) if i == 0 else DataDependent() for i in range(len(call.inputs))
+    )
+
+
+def _same_shape(call: Call) -> Shapes:
+    return (call.shape(0),) * max(1, len(call.outputs))
+
+
+# -- slice_scatter, select_scatter ---------------------------------------------------------------------------
+
+
+def _slice_scatter_window(call: Call, _output: int) -> Relations:
+    rank = len(call.shape(0))
+    axis = axis_of(call.get("dim", 0), rank)
+    size = call.shape(0)[axis]
+    start, step = call.get("start") or 0, call.get("step", 1)
+    start = max(0, start + size) if start < 0 else min(start, size)
+    source: list[AxisMap] = [
+        Spread(a, kernel=1, stride=step, pad=-start) if a == axis else Same(a) for a in range(rank)
+    ]
+    return (same(rank), Axes(tuple(source)), *(None for _ in call.inputs[2:]))
+
+
+def _select_scatter_window(call: Call, _output: int) -> Relations:
+    """The source lies at one index of the axis: a scatter of a tensor of size 1 there."""
+    shape = call.shape(0)
+    rank = len(shape)
+    axis, index = axis_of(call.get("dim", 0), rank), call.get("index", 0)
+    index = index + shape[axis] if index < 0 else index
+    wide = (*shape[:axis], 1, *shape[axis + 1 :])
+    place = Axes(tuple(Slide(a, pad=index) if a == axis else Same(a) for a in range(rank)))
+    return (same(rank), Chain((place, Reshape(call.shape(1), wide))))
+
+
+# -- one-hot, masks ------------------------------------------------------------------------------------------
+
+
+def _one_hot(call: Call) -> Call:
+    rank = len(call.shape(0)) + 1
+    attributes: dict[str, int] = {"axis": axis_of(call.get("axis", -1), rank)}
+    if call.op_type.startswith("aten:"):
+        depth: int | None = call.get("num_classes")
+        depth = None if depth is None or depth < 0 else depth
+    else:
+        values = call.value(1) or call.numbers(1)
+        depth = int(values[0]) if values else None
+    return call.with_attributes(attributes | ({} if depth is None else {"depth": depth}))
+
+
+def _one_hot_window(call: Call, _output: int) -> Relations:
+    axis = call.attr("axis")
+    return first_only(call, Axes(tuple(Same(a + (a >= axis)) for a in range(len(call.shape(0))))))
+
+
+def _one_hot_shapes(call: Call) -> Shapes:
+    shape, axis, depth = call.shape(0), call.attr("axis"), call.get("depth")
+    return (None,) if depth is None else ((*shape[:axis], depth, *shape[axis:]),)
+
+
+def _nonzero_work(call: Call) -> Work:
+    return Work(cmp=call.elements(0))
+
+
+def _nonzero_shapes(call: Call) -> Shapes:
+    shape = call.shape(0)
+    return ((len(shape), 0),) if math.prod(shape) == 0 else (None,)
+
+
+def _counted(kind: str, work: WorkRule, *spellings: tuple[Spelling, ...]) -> OpSpec:
+    """A scatter, or another kind that keeps the shape of its first input."""
+    return OpSpec(
+        kind=kind,
+        work=work,
+        formula=linear_formula,
+        window=_scatter_window,
+        shapes=_same_shape,
+        spellings=tuple(spelling for group in spellings for spelling in group),
+    )
+
+
+SPECS: tuple[OpSpec, ...] = (
+    moving(
+        "gather",
+        _gather_window,
+        onnx("Gather", _axis(0)),
+        aten("index_select", _axis(0, "dim")),
+        shapes=_gather_shapes,
+    ),
+    moving(
+        "gather_elements",
+        _elements_window,
+        onnx("GatherElements", _axis(0)),
+        aten("gather take_along_dim", _axis(0, "dim")),
+        shapes=_elements_shapes,
+    ),
+    moving(
+        "gather_nd",
+        _nd_window,
+        onnx("GatherND", _nd),
+        microsoft("GatherND", _nd),
+        shapes=_nd_shapes,
+    ),
+    moving("index", unpredictable, aten("index _unsafe_index take _unsafe_masked_index")),
+    _counted(
+        "scatter",
+        _scatter_work,
+        onnx("ScatterElements Scatter ScatterND", _scatter()),
+        aten("scatter scatter_reduce", _scatter()),
+        aten("scatter_add index_add", _scatter("add")),
+        aten("index_copy index_fill masked_scatter", _scatter("none")),
+        aten("index_reduce", _scatter()),
+        aten("index_put _index_put_impl _unsafe_index_put put", _index_put),
+    ),
+    moving("tensor_scatter", _scatter_window, onnx("TensorScatter"), shapes=_same_shape),
+    moving("slice_scatter", _slice_scatter_window, aten("slice_scatter"), shapes=_same_shape),
+    moving("select_scatter", _select_scatter_window, aten("select_scatter"), shapes=_same_shape),
+    moving(
+        "one_hot",
+        _one_hot_window,
+        onnx("OneHot", _one_hot),
+        aten("one_hot", _one_hot),
+        shapes=_one_hot_shapes,
+    ),
+    moving(
+        "nonzero",
+        unpredictable,
+        onnx("NonZero"),
+        aten("nonzero nonzero_numpy argwhere nonzero_static where.default"),
+        shapes=_nonzero_shapes,
+        work=_nonzero_work,
+        formula=linear_formula,
+    ),
+    moving("compress", unpredictable, onnx("Compress"), aten("masked_select")),
+    moving("reverse_sequence", unpredictable, onnx("ReverseSequence"), shapes=_same_shape),
+)
