@@ -114,13 +114,23 @@ def build_schedule(
     storages = []
     for at, (key, tensor) in enumerate(zip(index, first, strict=True)):
         category = training.get(at, _BY_ROLE[tensor.role])
-        resident = tensor.name not in producer
-        wanted = weight_dtype if category.is_weight else activation_dtype
-        nbytes = _retyped(graph.storages[key], largest[at].dtype, wanted)
-        nbytes = -(-nbytes // rounding_bytes) * rounding_bytes
-        storages.append(Storage(key, tensor.name, nbytes, category, resident, at in ends))
-    if graph.optimizer_state_bytes:
-        storages.append(_optimizer_state(graph, weight_dtype))
+        follows_weights = category.is_weight or category is Category.GRADIENT
+        nbytes = _retyped(
+            graph.storages[key], largest[at].dtype, weight_dtype if follows_weights else activation_dtype
+        )
+        storages.append(
+            Storage(
+                key,
+                tensor.name,
+                _rounded(nbytes, rounding_bytes),
+                category,
+                resident=tensor.name not in producer or category is Category.OPTIMIZER,
+                to_end=at in ends or category is Category.GRADIENT,
+            )
+        )
+    seen = sum(s.nbytes for s in storages if s.category is Category.OPTIMIZER)
+    rest = _rest_of_optimizer_state(graph, seen, weight_dtype, rounding_bytes)
+    storages.extend([rest] if rest else [])
     names = graph.tensors
     steps = tuple(
         Step(
@@ -135,41 +145,56 @@ def build_schedule(
 
 
 def _training_categories(graph: Graph, index: Mapping[str, int]) -> dict[int, Category]:
-    """Which storages of a training graph are saved for backward, and which are parameters' gradients: made in
-    the backward phase and used by the optimizer, or kept to the end."""
+    """What the storages of a training graph are, beyond their tensors' roles.
+
+    Saved: made in the forward phase and kept for backward. Gradient of a parameter: made in the backward
+    phase and used by the optimizer, or never let go of. Optimizer state: made by the optimizer and never let
+    go of.
+    """
     if graph.mode != "training":
         return {}
     names = graph.tensors
     born: dict[int, str] = {}
-    found: dict[int, Category] = {}
+    updated: set[int] = set()
     for op in graph.ops:
         for name in op.present_outputs:
             born.setdefault(index[names[name].storage_name], op.phase)
         if op.phase == "optimizer":
-            for name in op.present_inputs:
-                at = index[names[name].storage_name]
-                if born.get(at) == "backward":
-                    found[at] = Category.GRADIENT
-    for name in graph.outputs:
-        at = index[names[name].storage_name]
-        if born.get(at) == "backward":
+            updated.update(index[names[name].storage_name] for name in op.present_inputs)
+    outputs = {index[names[name].storage_name] for name in graph.outputs}
+    gone = {index[key] for key in graph.released if key in index}
+    found: dict[int, Category] = {}
+    for at, phase in born.items():
+        kept = bool(gone) and at not in gone
+        if phase == "backward" and (kept or at in updated or at in outputs):
             found[at] = Category.GRADIENT
+        elif phase == "optimizer" and kept:
+            found[at] = Category.OPTIMIZER
     for name in graph.saved_for_backward:
-        at = index[names[name].storage_name]
+        at = index[names[name].storage_name if name in names else name]
         if born.get(at) == "forward":
             found[at] = Category.SAVED
     return found
 
 
-def _optimizer_state(graph: Graph, weight_dtype: DType | None) -> Storage:
-    """One resident storage for all of it. It follows the parameters' type, as torch's optimizers make it."""
+def _rest_of_optimizer_state(
+    graph: Graph, seen_bytes: int, weight_dtype: DType | None, rounding_bytes: int
+) -> Storage | None:
+    """One resident storage for what no op of the graph makes. It follows the parameters' type, as torch's
+    optimizers make it."""
     nbytes = graph.optimizer_state_bytes
     parameters = graph.role(Role.PARAMETER)
     before = sum(t.nbytes or 0 for t in parameters)
     if weight_dtype is not None and before:
         after = sum(_retyped(t.nbytes or 0, t.dtype, weight_dtype) for t in parameters)
         nbytes = -(-nbytes * after // before)
-    return Storage("optimizer state", "optimizer state", nbytes, Category.OPTIMIZER, resident=True)
+    nbytes = _rounded(nbytes - seen_bytes, rounding_bytes)
+    name = "optimizer state"
+    return Storage(name, name, nbytes, Category.OPTIMIZER, resident=True) if nbytes > 0 else None
+
+
+def _rounded(nbytes: int, granule_bytes: int) -> int:
+    return -(-nbytes // granule_bytes) * granule_bytes
 
 
 def _present(op: Op) -> tuple[str, ...]:
