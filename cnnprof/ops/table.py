@@ -26,6 +26,7 @@ from cnnprof.ops import (
     pool_global,
     rearrange,
     reduce,
+    resize,
     sort,
 )
 from cnnprof.ops.spec import Call, OpSpec, Spelling
@@ -53,6 +54,7 @@ FAMILIES = (
     pool_backward,
     index,
     sort,
+    resize,
 )
 
 
