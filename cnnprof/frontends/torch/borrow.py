@@ -1,0 +1,179 @@
+"""Use a module that belongs to someone else, and give it back exactly as it was.
+
+The module's attributes, and the dicts, lists and sets among them (parameters, buffers, hooks, caches), are remembered and
+put back, also after an exception. While borrowed, its tensors are replaced by stand-ins on
+the substrate, so its weights are neither moved nor written, and get no gradient. Random states
+(torch, CUDA, Python, NumPy) are put back too.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnprof.frontends.torch.substrate import Meta, Substrate
+
+__all__ = ["borrowed", "random_state_kept", "weights_of"]
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Leave every random generator that the model can reach as it was."""
+    state, python_state = torch.get_rng_state(), random.getstate()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    numpy = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        random.setstate(python_state)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+
+
+@contextmanager
+def borrowed(module: nn.Module, substrate: Substrate, *, training: bool) -> Iterator[None]:
+    """Within the context ``module`` holds stand-ins of ``substrate`` and is in evaluation mode (training
+    mode if ``training``; a module that is in it already keeps the modes of its parts)."""
+    with random_state_kept():
+        kept = [_Kept(part) for part in module.modules()]
+        try:
+            _set_mode(module, training=training)
+            if training or not _all_on(module, substrate):
+                _replace(module, substrate)
+            yield
+        finally:
+            for part in kept:
+                part.restore()
+
+
+class _Kept:
+    """One module's attributes as they were found."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._class = module.__class__
+        self._attributes = dict(module.__dict__)
+        self._containers = [
+            (value, value.copy())
+            for value in self._attributes.values()
+            if isinstance(value, (dict, list, set)) and hasattr(value, "copy")
+        ]
+
+    def restore(self) -> None:
+        if self._module.__class__ is not self._class:
+            object.__setattr__(self._module, "__class__", self._class)
+        attributes = self._module.__dict__
+        attributes.clear()
+        attributes.update(self._attributes)
+        for container, contents in self._containers:
+            if isinstance(container, list):
+                container[:] = contents
+            else:
+                container.clear()
+                container.update(contents)
+
+
+def _set_mode(module: nn.Module, *, training: bool) -> None:
+    if training:
+        if not module.training:
+            module.train()
+        return
+    for part in module.modules():
+        # Past eval(): exported programs refuse it, and an override may do more than set the flag.
+        if isinstance(part, torch.jit.ScriptModule):
+            part.eval()
+        else:
+            part.__dict__["training"] = False
+
+
+def _all_on(module: nn.Module, substrate: Substrate) -> bool:
+    if not isinstance(substrate, Meta):
+        return False
+    return all(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
+
+
+def weights_of(module: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
+    """(state-dict name, tensor, is a parameter) of each distinct parameter and buffer."""
+    for name, tensor in module.named_parameters():
+        yield name, tensor, True
+    for name, tensor in module.named_buffers():
+        yield name, tensor, False
+
+
+def _replace(module: nn.Module, substrate: Substrate) -> None:
+    """Put a stand-in wherever a part of ``module`` holds a tensor: registered, as a plain attribute, or in a
+    list, tuple or dict of them. Tensors that are one, or share memory, do so afterwards."""
+    stand_ins = _StandIns(substrate)
+    for part in module.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            continue  # its tensors live in C++: the recorder replaces them as it meets them
+        for key, value in list(part.__dict__.items()):
+            if key in ("_parameters", "_buffers"):
+                for name, tensor in list(value.items()):
+                    if tensor is not None:
+                        value[name] = stand_ins.of(tensor)
+            elif isinstance(value, (torch.Tensor, list, tuple, dict)) and key != "_modules":
+                changed = stand_ins.inside(value)
+                if changed is not value:
+                    part.__dict__[key] = changed
+
+
+class _StandIns:
+    def __init__(self, substrate: Substrate) -> None:
+        self._substrate = substrate
+        self._made: dict[int, torch.Tensor] = {}
+        self._originals: list[torch.Tensor] = []  # keeps the ids above valid
+        self._storages: dict[int, torch.Tensor] = {}
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        made = self._made.get(id(tensor))
+        if made is None:
+            made = self._make(tensor)
+            if isinstance(tensor, nn.Parameter):
+                made = nn.Parameter(made, requires_grad=tensor.requires_grad)
+            elif tensor.requires_grad and tensor.is_leaf:
+                made.requires_grad_()
+            self._made[id(tensor)] = made
+            self._originals.append(tensor)
+        return made
+
+    def inside(self, value: Any) -> Any:
+        """``value`` with its tensors replaced; the same object where there are none."""
+        if isinstance(value, torch.Tensor):
+            return self.of(value)
+        if isinstance(value, dict) and any(isinstance(v, torch.Tensor) for v in value.values()):
+            changed = value.copy()
+            changed.update((k, self.inside(v)) for k, v in value.items() if isinstance(v, torch.Tensor))
+            return changed
+        if type(value) in (list, tuple) and any(isinstance(v, torch.Tensor) for v in value):
+            return type(value)(self.inside(v) if isinstance(v, torch.Tensor) else v for v in value)
+        return value
+
+    def _make(self, tensor: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            if not isinstance(self._substrate, Meta) or tensor.layout is not torch.strided:
+                return self._substrate.like(tensor)
+            storage = tensor.untyped_storage()
+            whole = storage.nbytes() == tensor.numel() * tensor.element_size()
+            base = self._storages.get(storage._cdata)
+            if base is None:
+                base = (
+                    self._substrate.like(tensor)
+                    if whole
+                    else torch.empty(storage.nbytes(), dtype=torch.uint8, device="meta")
+                )
+                self._storages[storage._cdata] = base
+                if whole:
+                    return base
+            view = torch.empty(0, dtype=tensor.dtype, device="meta")
+            return view.set_(base.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())

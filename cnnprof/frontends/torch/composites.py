@@ -1,0 +1,154 @@
+"""Marks calls that are one operator although the dispatcher takes them apart.
+
+On meta tensors attention, recurrent layers, linear and matmul reach the dispatcher as views, transposes and plain
+products, whatever the user's device would do. A function mode above sees them whole: it runs the call
+with recording muted and records one op. In training only the executed operators count, so nothing is marked there;
+attention alone is sent to the fused operator that a CPU would run, which keeps far less for the backward pass.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.nn import functional as F  # noqa: N812  (the field's name for it)
+from torch.overrides import TorchFunctionMode
+
+from cnnprof.frontends.torch.recorder import Recorder
+from cnnprof.frontends.torch.schema import bind_arguments, plan_of
+from cnnprof.ops.table import lookup
+
+__all__ = ["Composites"]
+
+_aten = torch.ops.aten
+_functions = torch._C._VariableFunctions
+
+
+def _swap(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return args[::-1]
+
+
+# Function -> (the operator it is, by number of tensors in the second argument where that decides; argument order)
+_MARKS: dict[Any, Any] = {
+    F.linear: _aten.linear.default,
+    torch.matmul: _aten.matmul.default,
+    torch.Tensor.matmul: _aten.matmul.default,
+    torch.Tensor.__matmul__: _aten.matmul.default,
+    torch.Tensor.__rmatmul__: _aten.matmul.default,
+    F.scaled_dot_product_attention: _aten.scaled_dot_product_attention.default,
+    torch.instance_norm: _aten.instance_norm.default,
+}
+_REVERSED = {torch.Tensor.__rmatmul__}
+_RECURRENT = {
+    getattr(_functions, name): getattr(_aten, name) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+}
+# Python functions of torch.nn.functional inside which marked calls happen.
+_OPENED = {F.multi_head_attention_forward}
+_EINSUM = {torch.einsum, torch.functional.einsum}
+_ANSWERED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+_FLASH_RANK = 4
+
+
+class Composites(TorchFunctionMode):
+    """A function mode that records marked calls as one op each, through ``recorder``."""
+
+    def __init__(self, recorder: Recorder, *, training: bool) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._training = training
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _OPENED:
+            with self:
+                return _opened(func)(*args, **kwargs)
+        if self._training:
+            if func is F.scaled_dot_product_attention:
+                return _attention(args, kwargs)
+            return func(*args, **kwargs)
+        overload = self._overload(func, args)
+        if overload is None:
+            return func(*args, **kwargs)
+        with self._recorder.muted():
+            result = func(*args, **kwargs)
+        if func in _REVERSED:
+            args = args[::-1]
+        if func in _EINSUM:
+            args = (args[0], _operands(args))
+        plan = plan_of(overload)
+        self._recorder.record(plan, bind_arguments(plan, args, kwargs), result)
+        return result
+
+    @staticmethod
+    def _overload(func: Any, args: tuple[Any, ...]) -> Any:
+        """The operator that a call is recorded as; None for one that the dispatcher shows well enough."""
+        try:
+            found = _MARKS.get(func)
+        except TypeError:  # an unhashable callable
+            return None
+        if found is None and func in _RECURRENT:
+            packet = _RECURRENT[func]
+            # (input, hx, weights, ...), or for packed sequences (data, batch_sizes, hx, weights, ...)
+            packed = len(args) > 1 and isinstance(args[1], torch.Tensor) and isinstance(args[3], (list, tuple))
+            found = packet.data if packed else packet.input
+        if found is None and func in _EINSUM and len(_operands(args)) == 2:
+            found = _aten.einsum.default
+        return found if found is not None and _known(found) else None
+
+
+def _known(overload: Any) -> bool:
+    return lookup(plan_of(overload).op_type)
+
+
+def _operands(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Operands of an einsum call, given one by one or as a list; () for the sublist format."""
+    if not args or not isinstance(args[0], str):
+        return ()
+    if len(args) == 2 and isinstance(args[1], (list, tuple)):
+        return tuple(args[1])
+    return args[1:]
+
+
+def _opened(func: types.FunctionType) -> Callable[..., Any]:
+    """``func`` as a function of ours that doesn't hand itself to function modes again, so that the calls
+    inside it are seen. torch.nn.functional itself stays untouched."""
+    own_globals = {**func.__globals__, **dict.fromkeys(_ANSWERED, lambda *_args: False)}
+    copy = types.FunctionType(func.__code__, own_globals, func.__name__, func.__defaults__, func.__closure__)
+    copy.__kwdefaults__ = func.__kwdefaults__
+    return copy
+
+
+def _attention(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Attention in training, by the fused CPU operator where a CPU would take it."""
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    query, key, value = given["query"], given["key"], given["value"]
+    mask = given.get("attn_mask")
+    fused = (
+        query.dim() == key.dim() == value.dim() == _FLASH_RANK
+        and query.shape[-1] == value.shape[-1]
+        and query.shape[1] == key.shape[1]
+        and query.dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+        and not given.get("dropout_p")
+        and not given.get("enable_gqa")
+        and (mask is None or (not mask.requires_grad and mask.dim() in (2, 4)))
+        and min(query.shape) > 0
+        and query.stride(-1) == key.stride(-1) == value.stride(-1) == 1
+    )
+    if not fused:
+        return F.scaled_dot_product_attention(*args, **kwargs)
+    if mask is not None and mask.dtype is torch.bool:
+        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask.logical_not(), float("-inf"))
+    return _aten._scaled_dot_product_flash_attention_for_cpu(
+        query,
+        key,
+        value,
+        0.0,
+        bool(given.get("is_causal", False)),
+        attn_mask=mask,
+        scale=given.get("scale"),
+    )[0]

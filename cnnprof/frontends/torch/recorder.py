@@ -1,0 +1,354 @@
+"""Records every ATen call as an op of the graph.
+
+Sits in the dispatcher below autograd, so it sees what is really executed, forward and backward. It runs each
+call on the substrate (replacing tensors that live elsewhere by stand-ins), then adds one op. Calls
+inside a composite that is recorded as a whole are run, not recorded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cnnprof.frontends.torch.dtypes import ir_dtype
+from cnnprof.frontends.torch.refresh import refresh_attributes
+from cnnprof.frontends.torch.schema import Bound, Plan, bind_arguments, plan_of
+from cnnprof.frontends.torch.scopes import Scopes
+from cnnprof.frontends.torch.storage import Ledger, Write, geometry_of
+from cnnprof.frontends.torch.substrate import Cpu, Meta, Substrate
+from cnnprof.ir import UNKNOWN_KIND, GraphBuilder, Op, Role, Tensor
+from cnnprof.ops.spec import Call, UncountableError
+from cnnprof.ops.table import resolve
+
+__all__ = ["Recorder"]
+
+# Constants up to this many elements are computed for real, so that shapes that depend on them are known.
+_SMALL = 1 << 16
+# The same data under another name: no op.
+_ALIASES = frozenset({"aten:detach.default", "aten:detach_.default", "aten:lift_fresh.default", "aten:alias.default"})
+_FACTORIES_BY_SIZE = frozenset({"empty", "zeros", "ones", "full", "rand", "randn"})
+
+
+class Recorder(TorchDispatchMode):
+    """A dispatch mode that fills ``builder``; ``phase`` marks the ops added from now on."""
+
+    def __init__(self, builder: GraphBuilder, scopes: Scopes, substrate: Substrate) -> None:
+        super().__init__()
+        self.builder = builder
+        self.phase = "forward"
+        self.ledger = Ledger(builder.set_released)
+        self._scopes = scopes
+        self._substrate = substrate
+        self._muted = 0
+        self._stand_ins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._unreal: set[str] = set()  # storages of constants whose values are no longer known
+        self._forward_scope: dict[int, str] = {}  # autograd sequence number -> scope of its forward op
+
+    # -- weights and inputs -----------------------------------------------------------------------------
+
+    def declare(self, tensor: torch.Tensor, name: str, role: Role) -> str:
+        """Name a tensor that the model holds or is given; the one already known keeps its name."""
+        entry = self.ledger.find(tensor)
+        if entry is not None:
+            return entry.name
+        name = self.builder.unique_tensor_name(name)
+        record = self.ledger.add(tensor, name, name)
+        self.builder.add_tensor(_record(tensor, name, record.name, role))
+        self._size_storage(tensor, record.name)
+        return name
+
+    def name_of(self, tensor: torch.Tensor) -> str:
+        """The graph's name of a live tensor; one that nothing made is a constant (or a hidden parameter)."""
+        entry = self.ledger.find(tensor)
+        if entry is None:
+            role = Role.PARAMETER if isinstance(tensor, torch.nn.Parameter) else Role.CONSTANT
+            return self.declare(tensor, "parameter" if role is Role.PARAMETER else "constant", role)
+        if entry.seen < len(entry.storage.writes):
+            return self._refresh(tensor, entry.name, entry.storage.writes[entry.seen :])
+        return entry.name
+
+    def _refresh(self, tensor: torch.Tensor, old: str, writes: Sequence[Write]) -> str:
+        """``tensor`` shares memory with others that were written since: its data comes from those too."""
+        name = old
+        for write in writes:
+            attributes = refresh_attributes(geometry_of(tensor), write.geometry)
+            if attributes is None:
+                continue
+            inputs = (name, write.name)
+            base = f"{self._scopes.current}/view" if self._scopes.current else "view"
+            name = self.builder.unique_op_name(base)
+            record = self.ledger.storage(tensor)
+            made = _record(
+                tensor, self.builder.unique_tensor_name(name), record.name if record else name, Role.ACTIVATION
+            )
+            op = Op(
+                name, "refresh", "torch:refresh", inputs, (made.name,), attributes, self._scopes.current, phase=self.phase
+            )
+            self.builder.add_op(op, (made,))
+            name = made.name
+        self.ledger.add(tensor, name, name)
+        return name
+
+    # -- calls ----------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        plan = plan_of(func)
+        foreign = [t for t in _tensors(args, kwargs) if not self._substrate.is_native(t)]
+        bound = None
+        if self._muted == 0 or foreign:
+            bound = bind_arguments(plan, args, kwargs)
+        if foreign and not self._is_constant_call(args, kwargs):
+            args, kwargs = self._substitute(args), self._substitute(kwargs)
+            if bound is not None and plan.writes:
+                self._spoil(bound.written)
+        elif not foreign and plan.base in _FACTORIES_BY_SIZE:
+            kwargs = self._place(plan, args, kwargs)
+        result = func(*args, **kwargs)
+        if bound is not None and self._muted == 0:
+            self.record(plan, bound, result)
+        return result
+
+    def record(self, plan: Plan, bound: Bound, result: Any) -> None:
+        """Add the op of a call that has just run with these (original) arguments."""
+        outputs = _results(result)
+        if plan.op_type in _ALIASES and bound.tensors[0] is not None:
+            self._alias(bound.tensors[0], outputs)
+            return
+        if not any(isinstance(t, torch.Tensor) for t in outputs):
+            outputs = list(bound.written)
+        if self._makes_nothing(plan, bound, outputs):
+            return
+        inputs = tuple(None if t is None else self.name_of(t) for t in bound.tensors)
+        kind, attributes, inputs = self._canonical(plan, bound, inputs, outputs)
+        scope = self._scope()
+        base = plan.base if kind == UNKNOWN_KIND else kind
+        name = self.builder.unique_op_name(f"{scope}/{base}" if scope else base)
+        made = self._outputs(name, bound, outputs)
+        op = Op(
+            name=name,
+            kind=kind,
+            op_type=plan.op_type,
+            inputs=inputs,
+            outputs=tuple(None if tensor is None else tensor.name for tensor in made),
+            attributes=attributes,
+            scope=scope,
+            phase=self.phase,
+        )
+        self.builder.add_op(op, [tensor for tensor in made if tensor is not None])
+
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """Run calls without recording them: the inside of a composite."""
+        self._muted += 1
+        try:
+            yield
+        finally:
+            self._muted -= 1
+
+    # -- from a call to an op ---------------------------------------------------------------------------
+
+    def _canonical(
+        self, plan: Plan, bound: Bound, inputs: tuple[str | None, ...], outputs: Sequence[torch.Tensor | None]
+    ) -> tuple[str, Mapping[str, Any], tuple[str | None, ...]]:
+        known = self.builder.tensors
+        call = Call(
+            plan.op_type,
+            tuple(None if name is None else known[name] for name in inputs),
+            tuple(
+                None if t is None else Tensor("", tuple(t.shape), ir_dtype(t.dtype)) for t in outputs
+            ),
+            bound.attributes,
+        )
+        try:
+            found = resolve(plan.op_type, call)
+        except UncountableError as error:
+            self.builder.note("uncountable", f"{plan.op_type}: {error}", self._scopes.current or None)
+            found = None
+        if found is None:
+            return UNKNOWN_KIND, bound.attributes, inputs
+        entry, canonical = found
+        return entry.kind, canonical.attributes, tuple(None if t is None else t.name for t in canonical.inputs)
+
+    def _outputs(
+        self, op_name: str, bound: Bound, outputs: Sequence[torch.Tensor | None]
+    ) -> list[Tensor | None]:
+        """Records of an op's results: a written tensor gets a new name in the storage it had, a view
+        the storage it looks into, anything else memory of its own."""
+        made: list[Tensor | None] = []
+        several = sum(t is not None for t in outputs) > 1
+        for index, tensor in enumerate(outputs):
+            if tensor is None:
+                made.append(None)
+                continue
+            name = self.builder.unique_tensor_name(f"{op_name}:{index}" if several else op_name)
+            written = self._original(tensor, bound.written)
+            if written is not None:
+                self.ledger.wrote(tensor, name)
+                if written is not tensor:
+                    self.ledger.rename(written, name)
+                storage = self.ledger.storage(tensor)
+            else:
+                storage = self.ledger.storage(tensor)
+                fresh = storage is None
+                storage = self.ledger.add(tensor, name, name)
+                if fresh:
+                    self._size_storage(tensor, storage.name)
+            made.append(_record(tensor, name, storage.name if storage else name, Role.ACTIVATION))
+        return made
+
+    def _original(self, result: torch.Tensor, written: Sequence[torch.Tensor]) -> torch.Tensor | None:
+        """The argument that ``result`` is, where the call wrote it in place (through a stand-in or not)."""
+        for tensor in written:
+            if tensor is result:
+                return tensor
+            stand_in = self._stand_ins.get(id(tensor))
+            if stand_in is not None and stand_in[1] is result:
+                return tensor
+        return None
+
+    def _makes_nothing(self, plan: Plan, bound: Bound, outputs: list[torch.Tensor | None]) -> bool:
+        """True for calls that are no op: no tensor comes out, or only one that went in, untouched."""
+        if plan.base.endswith("batch_norm") and not bound.attributes.get("training"):
+            # At inference nothing is saved; what stands there is a placeholder.
+            outputs[1:] = [None] * len(outputs[1:])
+        present = [t for t in outputs if t is not None]
+        if not present or (plan.base == "empty" and all(t.numel() == 0 for t in present)):
+            return True
+        if bound.written:
+            return False
+        return all(any(t is given for given in bound.tensors) for t in present)
+
+    def _alias(self, source: torch.Tensor, outputs: Sequence[torch.Tensor | None]) -> None:
+        name = self.name_of(source)
+        for tensor in outputs:
+            if tensor is not None and tensor is not source:
+                self.ledger.add(tensor, name, name)
+
+    def _size_storage(self, tensor: torch.Tensor, storage: str) -> None:
+        """State a storage's bytes where its first tensor doesn't fill it."""
+        try:
+            nbytes = tensor.untyped_storage().nbytes()
+        except (NotImplementedError, RuntimeError):
+            return
+        if nbytes != tensor.numel() * tensor.element_size():
+            self.builder.set_storage_bytes(storage, nbytes)
+
+    def _scope(self) -> str:
+        current = self._scopes.current
+        if self.phase == "forward":
+            if torch.is_grad_enabled():
+                # Autograd's node of this call was made just before the dispatcher got here.
+                self._forward_scope[torch.autograd._get_sequence_nr() - 1] = current
+            return current
+        if current or self.phase != "backward":
+            return current
+        node = torch._C._current_autograd_node()
+        return "" if node is None else self._forward_scope.get(node._sequence_nr(), "")
+
+    # -- tensors from elsewhere -------------------------------------------------------------------------
+
+    def _is_constant_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """True if every tensor is a small constant whose values are known: then shapes that depend on
+        them can be computed for real."""
+        if not isinstance(self._substrate, Meta):
+            return False
+        elements = 0
+        for tensor in _tensors(args, kwargs):
+            if tensor.is_meta or tensor.device.type != "cpu":
+                return False
+            storage = self.ledger.storage(tensor)
+            if storage is not None and storage.name in self._unreal:
+                return False
+            elements += tensor.numel()
+        return elements <= _SMALL
+
+    def _substitute(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value if self._substrate.is_native(value) else self._stand_in(value)
+        if isinstance(value, (list, tuple)):
+            return type(value)([self._substitute(item) for item in value])
+        if isinstance(value, dict):
+            return {key: self._substitute(item) for key, item in value.items()}
+        if isinstance(value, torch.device) and value.type != "cpu" and isinstance(self._substrate, Cpu):
+            return torch.device("cpu")
+        return value
+
+    def _stand_in(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same tensor on the substrate: same shape, strides and, in the graph, name and storage."""
+        found = self._stand_ins.get(id(tensor))
+        if found is not None and found[0] is tensor:
+            return found[1]
+        name = self.name_of(tensor)
+        with _no_recording():
+            stand_in = self._substrate.like(tensor)
+        record = self.ledger.storage(tensor)
+        if record is not None:
+            self.ledger.join(stand_in, record)
+        self.ledger.add(stand_in, name, name)
+        self._stand_ins[id(tensor)] = (tensor, stand_in)
+        return stand_in
+
+    def _spoil(self, written: Sequence[torch.Tensor]) -> None:
+        """The values of constants that are written by tensors without values are known no longer."""
+        for tensor in written:
+            self.name_of(tensor)
+            storage = self.ledger.storage(tensor)
+            if storage is not None and not tensor.is_meta:
+                self._unreal.add(storage.name)
+
+    def _place(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Large new constants are made on meta too."""
+        size = args[0] if args else kwargs.get("size")
+        if not isinstance(self._substrate, Meta) or not isinstance(size, (list, tuple)):
+            return kwargs
+        large = math.prod(int(dim) for dim in size) > _SMALL
+        return {**kwargs, "device": torch.device("meta")} if large else kwargs
+
+
+def _no_recording() -> Any:
+    return torch.utils._python_dispatch._disable_current_modes()
+
+
+def _tensors(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from (item for item in value if isinstance(item, torch.Tensor))
+
+
+def _results(result: Any) -> list[torch.Tensor | None]:
+    if isinstance(result, torch.Tensor):
+        return [result]
+    if isinstance(result, (list, tuple)):
+        return [item if isinstance(item, torch.Tensor) else None for item in result]
+    return []
+
+
+def _record(tensor: torch.Tensor, name: str, storage: str, role: Role) -> Tensor:
+    return Tensor(
+        name,
+        tuple(tensor.shape),
+        ir_dtype(tensor.dtype),
+        role,
+        storage="" if storage == name else storage,
+        layout="channels_last" if tensor.dim() in _CHANNELS_LAST and is_channels_last(tensor) else None,
+    )
+
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def is_channels_last(tensor: torch.Tensor) -> bool:
+    """True if a 4-D or 5-D tensor lies channels-last and not just by having one channel or position."""
+    if tensor.layout is not torch.strided or tensor.is_contiguous():
+        return False
+    return tensor.is_contiguous(memory_format=_CHANNELS_LAST[tensor.dim()])

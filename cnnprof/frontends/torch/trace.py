@@ -1,0 +1,205 @@
+"""From an ``nn.Module`` and inputs to a Graph, by running it once without its weights.
+
+The module runs on meta tensors; where that can't be (shapes that depend on data), on fake tensors; and where
+that can't be either, really on the CPU. A note says which and why. The module is given back as it was found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnprof.errors import CnnprofError, ModelError, UsageError
+from cnnprof.frontends.torch.arguments import Inputs, make_arguments, plan_arguments
+from cnnprof.frontends.torch.borrow import borrowed, weights_of
+from cnnprof.frontends.torch.composites import Composites
+from cnnprof.frontends.torch.recorder import Recorder
+from cnnprof.frontends.torch.scopes import Scopes
+from cnnprof.frontends.torch.substrate import Cpu, Fake, Meta, Substrate
+from cnnprof.frontends.torch.training import (
+    backward,
+    check_optimizer,
+    make_optimizer,
+    optimizer_state_bytes,
+    tensors_in,
+)
+from cnnprof.ir import Graph, GraphBuilder, ModelSource, Role
+
+__all__ = ["trace"]
+
+# What torch says where a model needs values that the substrate doesn't have.
+_NEEDS_VALUES = re.compile(
+    r"meta|fake|data.?dependent|unbacked|\.item\(|nonzero|_local_scalar_dense|numpy|backend|tolist", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    inputs: Inputs
+    training: bool
+    optimizer: str | None
+    source: ModelSource
+
+
+def trace(
+    module: nn.Module,
+    inputs: Inputs,
+    *,
+    training: bool = False,
+    optimizer: str | None = None,
+    reference: str = "",
+    name: str = "",
+    format: str = "torch",  # noqa: A002  (ModelSource's own word)
+    rebuild: Callable[[], nn.Module] | None = None,
+) -> Graph:
+    """Trace one call of ``module`` (with ``training``, one training step; with ``optimizer``, its update too).
+
+    ``inputs``: see :mod:`cnnprof.frontends.torch.arguments`. ``rebuild`` makes the module anew with real weights,
+    for models that were built on the meta device and turn out to need values. Raises :class:`ModelError` if the
+    model fails on these inputs, :class:`UsageError` if they don't fit its ``forward``.
+    """
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"{reference or 'model'}: expected a torch.nn.Module, got {type(module).__name__}",
+            "give a module, or a callable that returns one",
+        )
+    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper
+    check_optimizer(optimizer)
+    if optimizer is not None and not training:
+        raise UsageError(f"--optimizer {optimizer}: only a training step has an update", "add --training")
+    title = name or type(module).__name__
+    request = _Request(
+        inputs, training, optimizer, ModelSource(reference=reference or title, name=title, format=format)
+    )
+    return _first_that_works(module, request, rebuild)
+
+
+def _first_that_works(
+    module: nn.Module, request: _Request, rebuild: Callable[[], nn.Module] | None
+) -> Graph:
+    planned = plan_arguments(module, request.inputs)
+    reasons: list[str] = []
+    attempts: tuple[type[Substrate], ...] = (Meta, Fake, Cpu)
+    for attempt in attempts:
+        if attempt is not Meta and rebuild is not None:
+            module, rebuild = rebuild(), None
+        substrate = attempt()
+        try:
+            return _run(module, planned, request, substrate, reasons)
+        except CnnprofError:
+            raise
+        except Exception as error:
+            if attempt is Cpu or not (isinstance(error, NotImplementedError) or _NEEDS_VALUES.search(str(error))):
+                raise _explain(error, request, module) from error
+            reasons.append(f"{substrate.name}: {_line(error)}")
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _run(
+    module: nn.Module,
+    planned: tuple[tuple[Any, ...], dict[str, Any]],
+    request: _Request,
+    substrate: Substrate,
+    reasons: list[str],
+) -> Graph:
+    training = request.training
+    builder = GraphBuilder(request.source, "training" if training else "inference")
+    if reasons:
+        builder.note(
+            "fallback", f"traced on {substrate.name}, because it can't run on {'; nor on '.join(reasons)}"
+        )
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(borrowed(module, substrate, training=training))
+        scopes = Scopes(module)
+        recorder = Recorder(builder, scopes, substrate)
+        arguments = make_arguments(module, planned, substrate, _floating_dtype(module))
+        for name, tensor, is_parameter in weights_of(module):
+            recorder.declare(tensor, name, Role.PARAMETER if is_parameter else Role.BUFFER)
+        inputs = [recorder.declare(tensor, name, Role.INPUT) for name, tensor in arguments.tensors]
+        optimizer = make_optimizer(request.optimizer, module) if request.optimizer else None
+        saved: dict[str, None] = {}
+        stack.enter_context(substrate.mode())
+        stack.enter_context(torch.enable_grad() if training else torch.no_grad())
+        if training:
+            stack.enter_context(_saved_hooks(recorder, saved))
+        with scopes, recorder, Composites(recorder, training=training):
+            result = module(*arguments.args, **arguments.kwargs)
+        found = tensors_in(result)
+        if not found:
+            raise ModelError(
+                f"output of {request.source.name}: expected a tensor, or a structure of them, got {type(result).__name__}",
+                "wrap the model so that its forward returns what it computes",
+            )
+        outputs = list(dict.fromkeys(recorder.name_of(tensor) for tensor in found))
+        if training:
+            del result
+            with scopes, recorder:
+                recorder.phase = "backward"
+                backward(found)
+                if optimizer is not None:
+                    recorder.phase = "optimizer"
+                    optimizer.step()
+        graph = builder.build(
+            list(dict.fromkeys(inputs)),
+            outputs,
+            saved_for_backward=saved,
+            optimizer_state_bytes=0 if optimizer is None else optimizer_state_bytes(optimizer),
+        )
+        del found, arguments, optimizer
+    return replace(graph, source=replace(graph.source, digest=_digest(graph)))
+
+
+def _saved_hooks(recorder: Recorder, saved: dict[str, None]) -> Any:
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        record = recorder.ledger.storage(tensor)
+        if record is not None:
+            saved[record.name] = None
+        return tensor
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+
+def _floating_dtype(module: nn.Module) -> torch.dtype:
+    """What an input is where nobody says: as the model's weights are."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            return tensor.dtype
+    return torch.float32
+
+
+def _line(error: BaseException) -> str:
+    """An exception as one line of readable length."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def _explain(error: Exception, request: _Request, module: nn.Module) -> ModelError:
+    text = str(error)
+    hint = "check the inputs; --debug shows the traceback"
+    if re.search(r"Expected tensor for argument.*indices.*scalar types|embedding.*Long|indices must be", text):
+        hint = "it takes integer ids: give them as --input int64:1x128"
+    elif re.search(r"size mismatch|shapes cannot be multiplied|to have \d+ channels|must match|invalid for input", text):
+        hint = "the input's shape doesn't fit the model: give another --input"
+    elif re.search(r"dtype|scalar type", text):
+        hint = "the input's dtype doesn't fit the model: give it as --input DTYPE:SHAPE"
+    return ModelError(f"{request.source.reference}: its forward failed: {_line(error)}", hint)
+
+
+def _digest(graph: Graph) -> str:
+    """Identifies structure and shapes; equal for equal models wherever they were traced."""
+    seen = hashlib.sha256()
+    for tensor in graph.tensors.values():
+        seen.update(f"{tensor.name}|{tensor.shape}|{tensor.dtype.value}|{tensor.role.value}\n".encode())
+    for op in graph.ops:
+        seen.update(f"{op.name}|{op.op_type}|{op.inputs}|{op.outputs}|{dict(op.attributes)}\n".encode())
+    return f"sha256:{seen.hexdigest()}"
