@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from cnnprof.analyses.receptive_field.relations import UNKNOWN, identity, steps
+from cnnprof.analyses.receptive_field.sets import Window
 from cnnprof.analyses.receptive_field.strand import (
     GLOBAL,
     Strand,
@@ -62,7 +63,7 @@ def source(axis: int) -> AxisField:
 
 def pull(field: AxisField, relation: Relation, shape: Shape) -> AxisField:
     """The field as the output of an op has it that reads a tensor of ``shape`` by ``relation``."""
-    if identity(relation):
+    if _unmoved(field, relation):
         return field
     links = steps(relation)
     for step, size_of in zip(reversed(links), shapes_along(links, shape), strict=True):
@@ -78,6 +79,18 @@ def pull(field: AxisField, relation: Relation, shape: Shape) -> AxisField:
             )
         field = _pull_step(field, step, size_of)
     return field
+
+
+def _unmoved(field: AxisField, relation: Relation) -> bool:
+    """True if every axis that the field follows stays where it is."""
+    if not isinstance(relation, Axes) or field.mixed >= 0:
+        return identity(relation)
+    for strand in field.strands:
+        for digit in strand.digits:
+            rule = relation.maps[digit.axis]
+            if not (isinstance(rule, Same) and rule.axis == digit.axis):
+                return False
+    return True
 
 
 def shapes_along(links: Sequence[Relation], shape: Shape) -> list[Shape]:
@@ -145,26 +158,22 @@ def join(fields: list[AxisField], op: str, *, concatenated: int = -1) -> AxisFie
 
     Branches are aligned if their strides and centres are equal (Araujo, Norris, Sim 2019).
     """
-    first = fields[0]
-    distinct = [first]
-    for other in fields[1:]:
-        if other is not first and other not in distinct:
-            distinct.append(other)
+    distinct = list({id(field): field for field in fields}.values())
     if len(distinct) == 1:
-        return first
-    merged: dict[tuple[object, Fraction], Strand] = {}
-    branches: dict[Branch, None] = {}
+        return distinct[0]
+    merged: dict[tuple[object, tuple[int, int]], Strand] = {}
+    branches: dict[tuple[tuple[int, int], tuple[int, int]], Window] = {}
     for field in distinct:
         for strand in field.strands:
-            ratio = strand.window.ratio
-            key = (strand.digits, ratio)
+            window = strand.window
+            step = window.step
+            key = (strand.digits, step)
             known = merged.get(key)
-            merged[key] = (
-                strand
-                if known is None
-                else Strand(strand.digits, known.window.united(strand.window), known.exact and strand.exact)
-            )
-            branches[Branch(ratio, strand.window.centre)] = None
+            if known is None:
+                merged[key] = strand
+            elif known is not strand:
+                merged[key] = Strand(strand.digits, known.window.united(window), known.exact and strand.exact)
+            branches[(step, window.middle)] = window
     strands = tuple(merged.values())
     exact = all(field.exact for field in distinct)
     is_global = any(field.is_global for field in distinct)
@@ -173,8 +182,7 @@ def join(fields: list[AxisField], op: str, *, concatenated: int = -1) -> AxisFie
     misaligned = next((field for field in distinct if field.misaligned_by), None)
     misaligned_by, at = (misaligned.misaligned_by, misaligned.branches) if misaligned else (None, ())
     if misaligned is None and len(branches) > 1:
-        misaligned_by, at = op, tuple(branches)
-    differing = len({field.strands for field in distinct}) > 1
+        misaligned_by, at = op, tuple(Branch(w.ratio, w.centre) for w in branches.values())
     return AxisField(
         strands=strands,
         is_global=is_global,
@@ -184,5 +192,7 @@ def join(fields: list[AxisField], op: str, *, concatenated: int = -1) -> AxisFie
         misaligned_by=misaligned_by,
         branches=at,
         gridded_by=next((field.gridded_by for field in distinct if field.gridded_by), None),
-        mixed=concatenated if differing and concatenated >= 0 else max(f.mixed for f in distinct),
+        mixed=concatenated
+        if concatenated >= 0 and any(field.strands != distinct[0].strands for field in distinct)
+        else max(field.mixed for field in distinct),
     )

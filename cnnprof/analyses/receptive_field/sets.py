@@ -87,6 +87,7 @@ class Positions:
 
 
 EMPTY = Positions(0, 0)
+_ONE = Fraction(1)
 
 
 def iter_bits(mask: int) -> Iterator[int]:
@@ -171,6 +172,23 @@ class Window:
         return Window(tuple(_united(self.at(o), other.at(o)) for o in range(period)), advance)
 
     @property
+    def step(self) -> tuple[int, int]:
+        """The ratio in lowest terms, as plain integers."""
+        if len(self.phases) == 1:
+            return self.advance, 1
+        common = gcd(self.advance, len(self.phases))
+        return self.advance // common, len(self.phases) // common
+
+    @property
+    def middle(self) -> tuple[int, int]:
+        """The centre in lowest terms, as plain integers."""
+        if len(self.phases) == 1:
+            phase = self.phases[0]
+            double = 2 * phase.start + phase.size - 1
+            return (double, 2) if double % 2 else (double // 2, 1)
+        return self.centre.as_integer_ratio()
+
+    @property
     def centre(self) -> Fraction:
         """Centre of unit 0's hull in input positions, averaged over the phases with the stride taken out."""
         ratio = self.ratio
@@ -183,11 +201,15 @@ class Window:
     @property
     def size(self) -> int:
         """Length of the hull; the longest phase's."""
+        if len(self.phases) == 1:
+            return self.phases[0].size
         return max(phase.size for phase in self.phases)
 
     @property
     def density(self) -> Fraction:
         """Share of the hull's positions that are read, of the phase with most holes; 1 if nothing is."""
+        if not self.has_holes:
+            return _ONE
         return min((Fraction(p.count, p.size) for p in self.phases if p.size), default=Fraction(1))
 
     @property
