@@ -27,6 +27,7 @@ from cnnprof.ops import (
     rearrange,
     reduce,
     resize,
+    shared_memory,
     sort,
 )
 from cnnprof.ops.spec import Call, OpSpec, Spelling
@@ -55,6 +56,7 @@ FAMILIES = (
     index,
     sort,
     resize,
+    shared_memory,
 )
 
 
