@@ -9,6 +9,7 @@ from types import MappingProxyType
 from cnnprof.ops import (
     activation,
     bilinear,
+    control,
     conv,
     conv_backward,
     conv_deform,
@@ -35,6 +36,7 @@ from cnnprof.ops.spec import Call, OpSpec, Spelling
 __all__ = ["FAMILIES", "lookup", "resolve", "spec", "specs", "spellings"]
 
 FAMILIES = (
+    control,
     conv,
     conv_variants,
     conv_deform,
