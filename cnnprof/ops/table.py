@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from cnnprof.ops import (
     activation,
+    batch_norm,
     bilinear,
     control,
     conv,
@@ -15,11 +16,16 @@ from cnnprof.ops import (
     conv_deform,
     conv_variants,
     einsum,
+    generate,
     index,
     join,
     layout,
     linear,
     linear_quantized,
+    ml,
+    norm,
+    norm_backward,
+    norm_other,
     pad,
     pointwise,
     pool,
@@ -28,8 +34,11 @@ from cnnprof.ops import (
     rearrange,
     reduce,
     resize,
+    sequence,
     shared_memory,
+    signal,
     sort,
+    text,
 )
 from cnnprof.ops.spec import Call, OpSpec, Spelling
 
@@ -59,6 +68,15 @@ FAMILIES = (
     sort,
     resize,
     shared_memory,
+    batch_norm,
+    norm,
+    norm_other,
+    norm_backward,
+    generate,
+    sequence,
+    text,
+    ml,
+    signal,
 )
 
 
