@@ -15,6 +15,7 @@ class DType(Enum):
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
     FLOAT8 = "float8"
+    FLOAT6 = "float6"
     FLOAT4 = "float4"
     INT64 = "int64"
     INT32 = "int32"
