@@ -1,0 +1,71 @@
+"""onnx's own shape inference, at the price of its extension module alone.
+
+``import onnx`` costs ten times what inferring ResNet-50 does: it brings NumPy, protobuf and the operator
+documentation. All that is needed here is one function of onnx's extension, bytes to bytes, so the extension
+is loaded from the installed package by itself. It takes its usual name, so that a later ``import onnx`` finds
+it and there is only ever one. Where that can't be done, onnx is imported.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cnnprof.errors import DependencyError
+
+__all__ = ["infer"]
+
+_NAME = "onnx.onnx_cpp2py_export"
+
+
+@cache
+def _extension() -> ModuleType:
+    module = sys.modules.get(_NAME)
+    if module is not None:
+        return module
+    if "onnx" not in sys.modules:
+        module = _alone()
+    if module is None:
+        try:
+            import onnx.onnx_cpp2py_export as module  # type: ignore[no-redef]
+        except ImportError as error:
+            raise DependencyError(f"onnx can't be imported: {error}", "pip install onnx") from None
+    return module
+
+
+def _alone() -> ModuleType | None:
+    package = importlib.util.find_spec("onnx")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+            file = Path(folder) / f"onnx_cpp2py_export{suffix}"
+            if not file.is_file():
+                continue
+            spec = importlib.util.spec_from_file_location(_NAME, file)
+            if spec is None or spec.loader is None:
+                return None
+            try:
+                module = importlib.util.module_from_spec(spec)
+                sys.modules[_NAME] = module
+                spec.loader.exec_module(module)
+            except ImportError:
+                sys.modules.pop(_NAME, None)
+                return None
+            return module
+    return None
+
+
+def infer(model: bytes) -> bytes | None:
+    """The serialised model with inferred types in its ``value_info``; None where inference refuses it.
+
+    Data propagation on, strict mode off: a node that can't be inferred leaves its outputs untyped.
+    """
+    run: Any = _extension().shape_inference.infer_shapes
+    try:
+        return bytes(run(model, False, False, True))
+    except Exception:  # noqa: BLE001  the extension's errors are its own classes, of several bases
+        return None

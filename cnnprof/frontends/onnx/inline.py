@@ -1,0 +1,158 @@
+"""Puts the bodies of model-local functions where they are called.
+
+Names inside a call become its own; attributes that a body takes from its caller (``ref_attr_name``) are
+filled in, or take the function's default. A function that the operator table knows by name (exporters define
+``com.microsoft`` operators this way) stays a single operator. Recursion is an error, growth is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cnnprof.errors import GraphError, ModelError
+from cnnprof.frontends.onnx.records import Attr, FunctionRec, GraphRec, ModelRec, Node, ValueRec
+from cnnprof.ops import table
+
+__all__ = ["inline_functions"]
+
+_MAX_NODES = 1_000_000
+_MAX_CALLS = 48  # of functions in functions
+
+
+def inline_functions(model: ModelRec) -> None:
+    """Rewrite ``model.graph`` in place so that no call of a local function is left.
+
+    Raises :class:`GraphError` on recursion and :class:`ModelError` where calls multiply beyond a million nodes.
+    """
+    if model.functions:
+        inliner = _Inliner(model)
+        model.graph.nodes = inliner.expand(model.graph.nodes, ())
+
+
+class _Inliner:
+    def __init__(self, model: ModelRec) -> None:
+        self._functions = model.functions
+        self._calls = 0
+        self._nodes = 0
+
+    def _function(self, node: Node) -> FunctionRec | None:
+        found = self._functions.get((node.domain, node.op_type, node.overload))
+        if found is not None and node.domain and table.lookup(node.spelling):
+            return None
+        return found
+
+    def expand(self, nodes: list[Node], stack: tuple[int, ...]) -> list[Node]:
+        found: list[Node] = []
+        for node in nodes:
+            function = self._function(node)
+            if function is not None:
+                found += self._call(node, function, stack)
+                continue
+            if node.has_graphs:
+                node = self._inside(node, stack)  # noqa: PLW2901
+            found.append(node)
+            self._nodes += 1
+            if self._nodes > _MAX_NODES:
+                raise ModelError(
+                    f"functions unfold into more than {_MAX_NODES} nodes", "the model calls them in a cascade"
+                )
+        return found
+
+    def _inside(self, node: Node, stack: tuple[int, ...]) -> Node:
+        """The node with the calls in its subgraphs expanded."""
+
+        def grown(graph: GraphRec) -> GraphRec:
+            return replace(graph, nodes=self.expand(graph.nodes, stack))
+
+        return replace(node, attrs={name: _on_graphs(attr, grown) for name, attr in node.attrs.items()})
+
+    def _call(self, node: Node, function: FunctionRec, stack: tuple[int, ...]) -> list[Node]:
+        name = function.name
+        if id(function) in stack:
+            raise GraphError(f"function {name!r} calls itself", "ONNX functions can't recurse")
+        if len(stack) >= _MAX_CALLS:
+            raise ModelError(f"function {name!r}: calls are nested deeper than {_MAX_CALLS}")
+        if len(node.inputs) > len(function.inputs) or len(node.outputs) > len(function.outputs):
+            raise GraphError(
+                f"call {node.name!r} of function {name!r}: expected at most {len(function.inputs)} inputs and "
+                f"{len(function.outputs)} outputs, got {len(node.inputs)} and {len(node.outputs)}"
+            )
+        self._calls += 1
+        label = node.name or f"{name}_{self._calls - 1}"
+        own = f"{node.prefix}/{label}" if node.prefix else label
+        tag = f"{own}#{self._calls}"
+        names = dict.fromkeys(function.inputs, "")
+        names.update(zip(function.inputs, node.inputs, strict=False))
+        results: list[tuple[str, str]] = []  # outputs that are inputs passed through
+        for formal, actual in zip(function.outputs, node.outputs, strict=False):
+            if formal in names:
+                results.append((names[formal], actual))
+            elif actual:
+                names[formal] = actual
+        attrs = dict(function.defaults) | {
+            key: attr for key, attr in node.attrs.items() if key in function.attributes or key in function.defaults
+        }
+        writer = _Rewriter(attrs, tag, own, node.module)
+        body = [writer.node(inner, names) for inner in function.nodes]
+        for source, target in results:
+            if source and target:
+                body.append(replace(node, op_type="Identity", domain="", inputs=[source], outputs=[target],
+                                    attrs={}, raw=None, overload="", name=f"{label}/Identity"))
+        return self.expand(body, (*stack, id(function)))
+
+
+class _Rewriter:
+    """Copies a function's nodes for one call."""
+
+    def __init__(self, attrs: Mapping[str, Attr], tag: str, prefix: str, module: str) -> None:
+        self._attrs = attrs
+        self._tag = tag
+        self._prefix = prefix
+        self._module = module
+
+    def node(self, node: Node, names: dict[str, str]) -> Node:
+        """``names`` grows with what the node defines."""
+        inputs = [names.get(name, name) if name else "" for name in node.inputs]
+        outputs = [names.setdefault(name, f"{self._tag}/{name}") if name else "" for name in node.outputs]
+        attrs: dict[str, Attr] = {}
+        for name, attr in node.attrs.items():
+            if attr.ref:
+                given = self._attrs.get(attr.ref)
+                if given is not None:
+                    attrs[name] = replace(given, name=name, raw=None if given.raw is None else _renamed(given, name))
+            else:
+                attrs[name] = _on_graphs(attr, lambda graph: self._graph(graph, names))
+        return replace(
+            node, inputs=inputs, outputs=outputs, attrs=attrs, raw=None, prefix=self._prefix,
+            module=node.module or self._module,
+        )
+
+    def _graph(self, graph: GraphRec, outer: dict[str, str]) -> GraphRec:
+        """A subgraph of a function body: what it defines itself keeps its name there."""
+        names = dict(outer)
+        for own in (*(v.name for v in graph.inputs), *(t.name for t in graph.initializers)):
+            names[own] = own
+        for node in graph.nodes:
+            names.update((name, name) for name in node.outputs)
+        return replace(
+            graph,
+            nodes=[self.node(node, names) for node in graph.nodes],
+            outputs=[ValueRec(names.get(v.name, v.name), v.type) for v in graph.outputs],
+        )
+
+
+def _renamed(attr: Attr, name: str) -> bytes | None:
+    """The serialised attribute under another name: protobuf takes the last value of a field that repeats."""
+    from cnnprof.frontends.onnx.wire import field
+
+    return None if attr.raw is None else attr.raw + field(1, name)
+
+
+def _on_graphs(attr: Attr, change: object) -> Attr:
+    apply = change
+    if isinstance(attr.value, GraphRec):
+        return replace(attr, value=apply(attr.value))  # type: ignore[operator]
+    if isinstance(attr.value, tuple) and attr.value and isinstance(attr.value[0], GraphRec):
+        return replace(attr, value=tuple(apply(graph) for graph in attr.value))  # type: ignore[operator]
+    return attr
