@@ -1,24 +1,27 @@
 """The planned memory: every activation gets a fixed offset in one arena before anything runs.
 
-Two planners: *time order*, a best-fit free list as run-time planners keep it (the smallest gap that is
-large enough, neighbours merged when freed), and *by size*, after Pisarchyk & Lee, "Efficient memory
-management for deep neural net inference" (2020): largest first, each in the smallest gap among those already
-placed that live at the same time. The smaller result counts. No arena can be below the most that is alive at
-once; that lower bound stands beside it.
+Several plans are made and the smallest counts. *Time order* is a best-fit free list as run-time planners
+keep it: the smallest gap that is large enough, neighbours merged when freed. The others place one storage
+after the other among those already placed that live at the same time: largest first (after Pisarchyk & Lee,
+"Efficient memory management for deep neural net inference", 2020), longest-lived first, or largest bytes
+times steps first, each into the smallest gap, or against the arena's walls (bottom, or the lower bound as
+ceiling): the residuals of successive blocks then alternate between the two walls and leave the middle whole.
+
+No arena can be below the most that is alive at once; that lower bound stands beside it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cnnprof.analyses.memory.liveness import Lifetime, Liveness
 
 __all__ = ["Arena", "Placement", "lower_bound", "plan_arena"]
 
-# By-size planning compares each storage with all placed before it: quadratic, so only up to this many.
-_BY_SIZE_LIMIT = 3000
+# Placing one by one looks at every pair that lives at the same time: only while there are at most so many.
+_PAIRS_LIMIT = 1_500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,12 @@ def plan_arena(live: Liveness, *, alignment_bytes: int = 64) -> Arena:
         if life.nbytes
     ]
     bound = lower_bound(items)
-    method, offsets = "best fit in time order", _time_order(items)
-    if _top(items, offsets) > bound and len(items) <= _BY_SIZE_LIMIT:
-        other = _by_size(items)
-        if _top(items, other) < _top(items, offsets):
-            method, offsets = "best fit by size", other
+    method, offsets = "time order", _time_order(items)
+    for name, plan in _one_by_one(items, bound) if _top(items, offsets) > bound else ():
+        if _top(items, plan) < _top(items, offsets):
+            method, offsets = name, plan
+        if _top(items, offsets) <= bound:
+            break
     return Arena(
         nbytes=_top(items, offsets),
         lower_bound_bytes=bound,
@@ -159,19 +163,75 @@ def _time_order(items: Sequence[Lifetime]) -> list[int]:
     return offsets
 
 
-def _by_size(items: Sequence[Lifetime]) -> list[int]:
-    offsets = [0] * len(items)
-    placed: list[tuple[int, int, int, int]] = []  # (offset, end offset, start, end), sorted by offset
-    for i in sorted(range(len(items)), key=lambda i: (-items[i].nbytes, items[i].start)):
-        item = items[i]
-        best, best_gap, cursor = -1, -1, 0
-        for low, high, start, end in placed:
-            if start > item.end or end < item.start:
-                continue
+def _one_by_one(items: Sequence[Lifetime], bound: int) -> Iterator[tuple[str, list[int]]]:
+    """Plans by name, each made when it's asked for."""
+    together = _together(items)
+    if together is None:
+        return
+    keys = {
+        "largest first": lambda i: (-items[i].nbytes, items[i].start),
+        "longest-lived first": lambda i: (items[i].start - items[i].end, -items[i].nbytes),
+        "largest bytes times steps first": lambda i: (
+            -items[i].nbytes * (items[i].end - items[i].start + 1),
+            items[i].start,
+        ),
+    }
+    for name, key in keys.items():
+        order = sorted(range(len(items)), key=key)
+        yield f"{name}, smallest gap", _place(items, order, together, bound, walls=False)
+        yield f"{name}, along the walls", _place(items, order, together, bound, walls=True)
+
+
+def _together(items: Sequence[Lifetime]) -> list[list[int]] | None:
+    """For each item those that live at the same time; None if there are too many pairs."""
+    found: list[list[int]] = [[] for _ in items]
+    alive: list[int] = []
+    pairs = 0
+    for i in sorted(range(len(items)), key=lambda i: items[i].start):
+        alive = [j for j in alive if items[j].end >= items[i].start]
+        pairs += len(alive)
+        if pairs > _PAIRS_LIMIT:
+            return None
+        for j in alive:
+            found[i].append(j)
+            found[j].append(i)
+        alive.append(i)
+    return found
+
+
+def _place(
+    items: Sequence[Lifetime],
+    order: Sequence[int],
+    together: Sequence[Sequence[int]],
+    ceiling: int,
+    *,
+    walls: bool,
+) -> list[int]:
+    offsets = [-1] * len(items)
+    for i in order:
+        nbytes = items[i].nbytes
+        taken = sorted((offsets[j], offsets[j] + items[j].nbytes) for j in together[i] if offsets[j] >= 0)
+        best: tuple[bool, int] | None = None
+        cursor = chosen = 0
+        for low, high in (*taken, (ceiling, ceiling)):
             gap = low - cursor
-            if gap >= item.nbytes and (best < 0 or gap < best_gap):
-                best, best_gap = cursor, gap
+            if gap >= nbytes:
+                at_wall = cursor == 0 or low == ceiling
+                rank = (walls and not at_wall, gap)
+                if best is None or rank < best:
+                    best = rank
+                    # In a gap under the ceiling that starts at somebody else's end: hang from the ceiling.
+                    chosen = low - nbytes if walls and low == ceiling and cursor else cursor
             cursor = max(cursor, high)
-        offsets[i] = cursor if best < 0 else best
-        insort(placed, (offsets[i], offsets[i] + item.nbytes, item.start, item.end))
+        offsets[i] = _above(taken, nbytes) if best is None else chosen
     return offsets
+
+
+def _above(taken: Sequence[tuple[int, int]], nbytes: int) -> int:
+    """The lowest place when nothing fits under the ceiling."""
+    cursor = 0
+    for low, high in taken:
+        if low - cursor >= nbytes:
+            return cursor
+        cursor = max(cursor, high)
+    return cursor
