@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from cnnprof.ops import (
     activation,
+    backward,
     batch_norm,
     bilinear,
     control,
@@ -22,10 +23,12 @@ from cnnprof.ops import (
     layout,
     linear,
     linear_quantized,
+    loss,
     ml,
     norm,
     norm_backward,
     norm_other,
+    optimizer,
     pad,
     pointwise,
     pool,
@@ -39,6 +42,7 @@ from cnnprof.ops import (
     signal,
     sort,
     text,
+    vision,
 )
 from cnnprof.ops.spec import Call, OpSpec, Spelling
 
@@ -77,6 +81,10 @@ FAMILIES = (
     text,
     ml,
     signal,
+    vision,
+    loss,
+    backward,
+    optimizer,
 )
 
 
