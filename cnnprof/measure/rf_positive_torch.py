@@ -26,7 +26,10 @@ Rule = Callable[..., Any]
 
 def positive_copy(module: nn.Module) -> nn.Module:
     """A deep copy in float64 and inference mode: weights 1/fan-in, biases 0. The original isn't touched."""
-    made = copy.deepcopy(module).to(device="cpu").double().eval()
+    made = copy.deepcopy(module)
+    if any(tensor.is_meta for tensor in (*made.parameters(), *made.buffers())):
+        made = made.to_empty(device="cpu")
+    made = made.to(device="cpu").double().eval()
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if not parameter.is_floating_point():
@@ -80,7 +83,12 @@ def _zero_or_one(gradient: Tensor) -> Tensor:
 # -- rules --------------------------------------------------------------------------------------------------
 
 
-def _identity(data: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
+def _identity(data: Tensor, *_args: Any, **kwargs: Any) -> Tensor:
+    """A tensor of its own, so that what is later written into it doesn't reach its source."""
+    return data if kwargs.get("inplace", False) else data.clone()
+
+
+def _in_place(data: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
     return data
 
 
@@ -96,6 +104,22 @@ def _product(first: Any, second: Any, **_kwargs: Any) -> Any:
 
 def _softmax(data: Tensor, dim: int = -1, *_args: Any, **_kwargs: Any) -> Tensor:
     return data + data.mean(dim, keepdim=True)
+
+
+def _layer_norm(data: Tensor, normalized_shape: Any, *_args: Any, **_kwargs: Any) -> Tensor:
+    """Statistics see the whole group, the element itself goes through."""
+    axes = tuple(range(-len(tuple(normalized_shape)), 0))
+    return data + data.mean(axes, keepdim=True)
+
+
+def _group_norm(data: Tensor, num_groups: int, *_args: Any, **_kwargs: Any) -> Tensor:
+    grouped = data.reshape(data.shape[0], num_groups, -1)
+    return (grouped + grouped.mean(-1, keepdim=True)).reshape(data.shape)
+
+
+def _instance_norm(data: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    own = kwargs.get("use_input_stats", args[4] if len(args) > 4 else True)
+    return data + data.mean(tuple(range(2, data.dim())), keepdim=True) if own else data
 
 
 def _normalize(data: Tensor, _p: float = 2.0, dim: int = 1, **_kwargs: Any) -> Tensor:
@@ -129,10 +153,7 @@ def _sliding_sum(func: Any, data: Tensor, kernel_size: Any, *args: Any, **kwargs
     with torch.no_grad():
         found = func(data.detach(), kernel_size, *args, **kwargs)
     shape = found[0].shape if isinstance(found, tuple) else found.shape
-    given = (
-        dict(zip(("stride", "padding", "dilation", "ceil_mode", "return_indices"), args, strict=False))
-        | kwargs
-    )
+    given = dict(zip(("stride", "padding", "dilation", "ceil_mode", "return_indices"), args, strict=False)) | kwargs
     kernel = _tuple(kernel_size, _pool_rank(func))
     rank = len(kernel)
     stride = _tuple(given.get("stride") or kernel, rank)
@@ -140,9 +161,7 @@ def _sliding_sum(func: Any, data: Tensor, kernel_size: Any, *args: Any, **kwargs
     batched = data if data.dim() == rank + 2 else data.unsqueeze(0)
     room: list[int] = []
     for axis in range(rank):
-        needed = (
-            (shape[len(shape) - rank + axis] - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1
-        )
+        needed = (shape[len(shape) - rank + axis] - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1
         room = [padding[axis], needed - data.shape[data.dim() - rank + axis] - padding[axis], *room]
     channels = batched.shape[1]
     ones = torch.ones((channels, 1, *kernel), dtype=data.dtype)
@@ -166,75 +185,18 @@ def _adaptive(func: Any, data: Tensor, output_size: Any, *_args: Any, **_kwargs:
     return average(data, output_size)
 
 
-_IDENTITIES = [
-    "relu",
-    "relu_",
-    "relu6",
-    "hardtanh",
-    "hardtanh_",
-    "leaky_relu",
-    "leaky_relu_",
-    "elu",
-    "elu_",
-    "selu",
-    "selu_",
-    "celu",
-    "celu_",
-    "gelu",
-    "silu",
-    "silu_",
-    "mish",
-    "hardswish",
-    "hardswish_",
-    "hardsigmoid",
-    "hardsigmoid_",
-    "sigmoid",
-    "sigmoid_",
-    "tanh",
-    "tanh_",
-    "softplus",
-    "softsign",
-    "logsigmoid",
-    "prelu",
-    "rrelu",
-    "threshold",
-    "clamp",
-    "clamp_",
-    "clip",
-    "clip_",
-    "clamp_min",
-    "clamp_max",
-    "abs",
-    "abs_",
-    "sqrt",
-    "rsqrt",
-    "exp",
-    "log",
-    "square",
-    "pow",
-    "neg",
-    "reciprocal",
-    "sign",
-    "round",
-    "floor",
-    "ceil",
-    "erf",
-    "batch_norm",
-    "layer_norm",
-    "group_norm",
-    "instance_norm",
-    "local_response_norm",
-    "rms_norm",
-    "dropout",
-    "dropout1d",
-    "dropout2d",
-    "dropout3d",
-    "alpha_dropout",
-    "feature_alpha_dropout",
-    "__pow__",
-    "__neg__",
-    "__abs__",
-]
+_IDENTITIES = (
+    "relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish",
+    "hardsigmoid", "sigmoid", "tanh", "softplus", "softsign", "logsigmoid", "prelu", "rrelu", "threshold",
+    "clamp", "clip", "clamp_min", "clamp_max", "abs", "sqrt", "rsqrt", "exp", "log", "square", "pow",
+    "neg", "reciprocal", "sign", "round", "floor", "ceil", "erf", "batch_norm", "local_response_norm",
+    "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "__pow__",
+    "__neg__", "__abs__",
+)  # fmt: skip
+_IN_PLACE = (
+    "relu_", "hardtanh_", "leaky_relu_", "elu_", "selu_", "celu_", "silu_", "hardswish_", "hardsigmoid_",
+    "sigmoid_", "tanh_", "clamp_", "clip_", "abs_",
+)  # fmt: skip
 
 _BY_FUNCTION: dict[str, Rule] = {
     "max": _extreme,
@@ -248,12 +210,15 @@ _BY_FUNCTION: dict[str, Rule] = {
 
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_IDENTITIES, _identity),
-    **dict.fromkeys(
-        ("sub", "sub_", "subtract", "rsub", "__sub__", "__rsub__", "__isub__", "maximum", "minimum"), _sum
-    ),
+    **dict.fromkeys(_IN_PLACE, _in_place),
+    **dict.fromkeys(("sub", "sub_", "subtract", "rsub", "__sub__", "__rsub__", "__isub__", "maximum", "minimum"), _sum),
     **dict.fromkeys(("div", "div_", "true_divide", "__truediv__", "__itruediv__"), _product),
     **dict.fromkeys(("softmax", "log_softmax"), _softmax),
     "normalize": _normalize,
+    "layer_norm": _layer_norm,
+    "rms_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
     "amax": _extreme_axes,
     "amin": _extreme_axes,
     "scaled_dot_product_attention": _attention,

@@ -8,7 +8,7 @@ Convolutional Neural Networks", NeurIPS 2016).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from cnnprof.errors import ModelError, UsageError
 from cnnprof.measure.rf_positive_torch import Positive, double_precision, positive_copy
 
-__all__ = ["EffectiveField", "ReachedInput", "effective_field", "reached_positions"]
+__all__ = ["EffectiveField", "ProbeUnit", "ReachedInput", "effective_field", "reached_positions"]
 
 _SPREAD = 0.0455  # Luo et al.: what a Gaussian keeps outside two standard deviations
 
@@ -52,8 +52,9 @@ class EffectiveField:
 
 
 @dataclass(frozen=True, slots=True)
-class _Unit:
-    """Where to read: the module whose output it is ("" for the model), which tensor of it, the index."""
+class ProbeUnit:
+    """A unit: its ``position`` over ``axes`` of tensor number ``output`` that a module gives the last time it
+    is called; ``path`` names the module, "" the model. All channels and samples are taken together."""
 
     path: str
     output: int
@@ -64,44 +65,39 @@ class _Unit:
 def reached_positions(
     module: nn.Module,
     arguments: tuple[tuple[Any, ...], dict[str, Any]],
+    units: Sequence[ProbeUnit],
     *,
-    path: str = "",
-    output: int = 0,
-    axes: Sequence[int],
-    position: Sequence[int],
     input_axes: Sequence[Sequence[int]],
-) -> tuple[ReachedInput, ...]:
-    """Put a gradient probe through a monotone copy of ``module``.
+) -> tuple[tuple[ReachedInput, ...], ...]:
+    """Put a gradient probe for each unit through one run of a monotone copy of ``module``.
 
-    ``path`` names the submodule whose output holds the unit (the last time it is called); ``axes`` and
-    ``position`` the unit in it, all channels and samples together; ``input_axes`` the spatial axes of each
-    floating-point tensor among the arguments. Raises :class:`UsageError` for a path that isn't a module or
-    makes no such output, :class:`ModelError` if the model fails.
+    ``input_axes`` are the spatial axes of each floating-point tensor among the arguments; per unit there's
+    one result for each of these. Raises :class:`UsageError` for a path that isn't a module or gives no such
+    output, :class:`ModelError` if the model fails.
     """
     probe = positive_copy(module)
     leaves, rebuilt = _leaves(arguments, lambda tensor: torch.ones_like(tensor, dtype=torch.float64))
-    unit = _Unit(path, output, tuple(axes), tuple(position))
-    with double_precision(), torch.enable_grad():
-        gradients = _gradients(probe, rebuilt, leaves, unit, positive=True)
+    with double_precision(), torch.enable_grad(), Positive():
+        gradients = _gradients(probe, rebuilt, leaves, units)
     return tuple(
-        ReachedInput(
-            index=number,
-            axes=tuple(kept),
-            extent=tuple(leaf.shape[axis] for axis in kept),
-            positions=frozenset(tuple(row) for row in _over(gradient != 0, kept).nonzero().tolist()),
+        tuple(
+            ReachedInput(
+                index=number,
+                axes=tuple(kept),
+                extent=tuple(leaf.shape[axis] for axis in kept),
+                positions=frozenset(tuple(row) for row in _over(gradient != 0, kept).nonzero().tolist()),
+            )
+            for number, (leaf, gradient, kept) in enumerate(zip(leaves, row, input_axes, strict=True))
         )
-        for number, (leaf, gradient, kept) in enumerate(zip(leaves, gradients, input_axes, strict=True))
+        for row in gradients
     )
 
 
 def effective_field(
     module: nn.Module,
     arguments: tuple[tuple[Any, ...], dict[str, Any]],
+    unit: ProbeUnit,
     *,
-    path: str = "",
-    output: int = 0,
-    axes: Sequence[int],
-    position: Sequence[int],
     input_axes: Sequence[int],
     samples: int = 16,
     seed: int = 0,
@@ -109,21 +105,20 @@ def effective_field(
     """Luo et al.'s effective field of one unit for the first floating-point input, over ``samples`` random
     inputs; torch's global random state is left as it was."""
     probe = copy.deepcopy(module).to(device="cpu").float().eval()
-    unit = _Unit(path, output, tuple(axes), tuple(position))
-    total: Tensor | None = None
+    if samples < 1:
+        raise UsageError(f"--samples {samples}: expected 1 or more", "give a positive number")
+    total = torch.zeros(())
     generator = torch.Generator().manual_seed(seed)
     for _ in range(samples):
         leaves, rebuilt = _leaves(
             arguments, lambda tensor: torch.randn(tensor.shape, generator=generator, dtype=torch.float32)
         )
         with torch.enable_grad():
-            gradient = _gradients(probe, rebuilt, leaves, unit, positive=False)[0]
+            gradient = _gradients(probe, rebuilt, leaves, (unit,))[0][0]
         kept = tuple(input_axes)
         others = tuple(axis for axis in range(gradient.dim()) if axis not in kept)
         strength = gradient.abs().sum(others) if others else gradient.abs()
-        total = strength if total is None else total + strength
-    if total is None:
-        raise UsageError(f"--samples {samples}: expected 1 or more", "give a positive number")
+        total = total + strength
     top = float(total.max())
     spread = (total / top if top > 0 else total).flatten().tolist()
     count = sum(value >= _SPREAD for value in spread) if top > 0 else 0
@@ -153,22 +148,29 @@ def _leaves(arguments: Any, fill: Any) -> tuple[list[Tensor], Any]:
 
 
 def _gradients(
-    module: nn.Module, arguments: Any, leaves: list[Tensor], unit: _Unit, *, positive: bool
-) -> list[Tensor]:
-    caught: list[Any] = []
-    with _caught(module, unit.path, caught):
+    module: nn.Module, arguments: Any, leaves: list[Tensor], units: Sequence[ProbeUnit]
+) -> list[list[Tensor]]:
+    caught: dict[str, Any] = {}
+    with _caught(module, {unit.path for unit in units if unit.path}, caught):
         args, kwargs = arguments
         try:
-            if positive:
-                with Positive():
-                    result = module(*args, **kwargs)
-            else:
-                result = module(*args, **kwargs)
+            caught[""] = module(*args, **kwargs)
         except Exception as error:
             raise ModelError(
                 f"probe: the model fails ({type(error).__name__}: {error})", "try a larger --input"
             ) from error
-    value = result if not unit.path else (caught[-1] if caught else None)
+    rows = []
+    for unit in units:
+        picked = _picked(unit, caught.get(unit.path))
+        if picked.requires_grad:
+            found = torch.autograd.grad(picked, leaves, allow_unused=True, retain_graph=True)
+        else:
+            found = (None,) * len(leaves)
+        rows.append([torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)])
+    return rows
+
+
+def _picked(unit: ProbeUnit, value: Any) -> Tensor:
     tensors = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
     if unit.output >= len(tensors):
         raise UsageError(
@@ -179,33 +181,28 @@ def _gradients(
     index: list[Any] = [slice(None)] * target.dim()
     for axis, place in zip(unit.axes, unit.position, strict=True):
         index[axis] = place
-    picked = target[tuple(index)].sum()
-    if not picked.requires_grad:
-        return [torch.zeros_like(leaf) for leaf in leaves]
-    found = torch.autograd.grad(picked, leaves, allow_unused=True)
-    return [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
+    return target[tuple(index)].sum()
 
 
 @contextmanager
-def _caught(module: nn.Module, path: str, caught: list[Any]) -> Iterator[None]:
-    if not path:
-        yield
-        return
-    name = path.replace("/", ".")
+def _caught(module: nn.Module, paths: Collection[str], caught: dict[str, Any]) -> Iterator[None]:
     modules = dict(module.named_modules())
-    if name not in modules:
-        raise UsageError(
-            f"probe: {path!r} is no module of the model", "choose a layer that is a module's output"
-        )
+    handles = []
+    for path in paths:
+        found = modules.get(path.replace("/", "."))
+        if found is None:
+            raise UsageError(f"probe: {path!r} is no module of the model", "choose a layer that is a module's output")
 
-    def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-        caught.append(output)
+        def keep(_module: nn.Module, _args: Any, output: Any, path: str = path) -> None:
+            # A view of its own: what the model later writes in place isn't this layer's output.
+            caught[path] = pytree.tree_map(lambda t: t * 1 if isinstance(t, Tensor) else t, output)
 
-    handle = modules[name].register_forward_hook(keep)
+        handles.append(found.register_forward_hook(keep))
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def _over(mask: Tensor, kept: Sequence[int]) -> Tensor:

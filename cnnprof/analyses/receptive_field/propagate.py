@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnnprof.analyses.receptive_field.field import AxisField, join, pull, source
-from cnnprof.analyses.receptive_field.relations import Relations, identity, relations_of
+from cnnprof.analyses.receptive_field.relations import Relations, identity, in_place_of, relations_of
 from cnnprof.ir import Graph, Op
+from cnnprof.ir.tensor import Shape
 from cnnprof.ops.window import Relation
 
 __all__ = ["Fields", "Propagation", "propagate", "spatial_axes"]
@@ -73,9 +74,7 @@ def _sliding_axes(graph: Graph, op: Op) -> tuple[int, ...]:
     if data is None or data.shape is None:
         return ()
     if any(word in op.kind for word in _SPATIAL):
-        return tuple(
-            range(1, len(data.shape) - 1) if op.attributes.get("channels_last") else range(2, len(data.shape))
-        )
+        return tuple(range(1, len(data.shape) - 1) if op.attributes.get("channels_last") else range(2, len(data.shape)))
     if any(op.kind.startswith(word) for word in _RECURRENT):
         return (1 if op.attributes.get("batch_first") else 0,)
     return ()
@@ -112,29 +111,43 @@ def _visit(graph: Graph, op: Op, fields: dict[str, Fields], relations: dict[str,
         rows = relations[op.name] = relations_of(graph, op)
     for output, row in zip(op.outputs, rows, strict=False):
         if output is not None:
-            reads = [(row[index], name) for index, name in read if index < len(row)]
+            reads = [(index, row[index], name) for index, name in read if index < len(row)]
             made = _output_fields(graph, op, reads, fields)
             if made:
                 fields[output] = made
 
 
 def _output_fields(
-    graph: Graph, op: Op, reads: list[tuple[Relation | None, str]], fields: Mapping[str, Fields]
+    graph: Graph, op: Op, reads: list[tuple[int, Relation | None, str]], fields: Mapping[str, Fields]
 ) -> Fields:
-    used = [(relation, name) for relation, name in reads if relation is not None]
-    if len(used) == 1 and identity(used[0][0]):
-        return fields[used[0][1]]
+    used = [(index, relation, name) for index, relation, name in reads if relation is not None]
+    if len(used) == 1 and identity(used[0][1]):
+        return fields[used[0][2]]
     collected: dict[str, list[tuple[AxisField, ...]]] = {}
-    for relation, name in used:
+    for index, relation, name in used:
         shape = graph.tensors[name].shape or ()
         for source_name, axis_fields in fields[name].items():
             pulled = tuple(pull(field, relation, shape) for field in axis_fields)
+            if any(field.is_global and not field.strands for field in pulled):
+                pulled = _with_local_path(op, index, shape, axis_fields, pulled)
             collected.setdefault(source_name, []).append(pulled)
     along = op.attributes.get("axis", -1) if op.kind in ("concat", "stack") else -1
     return {
         name: tuple(_joined([row[k] for row in rows], op.name, along) for k in range(len(rows[0])))
         for name, rows in collected.items()
     }
+
+
+def _with_local_path(
+    op: Op, index: int, shape: Shape, before: tuple[AxisField, ...], pulled: tuple[AxisField, ...]
+) -> tuple[AxisField, ...]:
+    """Statistics see everything, but the element itself goes straight through."""
+    if in_place_of(op, index, shape) is None:
+        return pulled
+    return tuple(
+        replace(old, is_global=True) if new.is_global and not new.strands else new
+        for old, new in zip(before, pulled, strict=True)
+    )
 
 
 def _joined(rows: list[AxisField], op: str, along: int) -> AxisField:

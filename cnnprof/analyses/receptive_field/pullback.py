@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from cnnprof.analyses.receptive_field.field import pull, shapes_along
 from cnnprof.analyses.receptive_field.propagate import Propagation
 from cnnprof.analyses.receptive_field.region import Region, full, preimage, unite
-from cnnprof.analyses.receptive_field.relations import relations_of, steps
+from cnnprof.analyses.receptive_field.relations import in_place_of, relations_of, steps
 from cnnprof.ir import Graph
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.window import Relation
@@ -40,9 +40,13 @@ def pull_back(
             rows = rows or propagation.relations.get(op.name) or relations_of(graph, op)
             out_shape = graph.tensors[name].shape  # type: ignore[index]
             for index, (source, relation) in enumerate(zip(op.inputs, rows[output], strict=False)):
-                if source is None or relation is None or (op.name, output, index) in without:
+                if source is None or relation is None:
                     continue
                 shape = graph.tensors[source].shape
+                if (op.name, output, index) in without:
+                    relation = in_place_of(op, index, shape)  # noqa: PLW2901
+                    if relation is None:
+                        continue
                 if shape is None:
                     continue
                 found = full(shape) if out_shape is None else _through(wanted, relation, shape, out_shape)

@@ -107,9 +107,7 @@ def preimage(region: Region, relation: Relation, input_shape: Shape, output_shap
         return full(input_shape)
     rank = len(output_shape)
     if isinstance(relation, Axes):
-        return _united(
-            found for one in boxes(region, rank) for found in _through_axes(one, relation.maps, input_shape)
-        )
+        return _united(found for one in boxes(region, rank) for found in _through_axes(one, relation.maps, input_shape))
     if isinstance(relation, Reshape):
         return _united(_through_reshape(one, input_shape, output_shape) for one in boxes(region, rank))
     return full(input_shape)
@@ -150,9 +148,7 @@ def _moved(rule: AxisMap, bits: int, size: int) -> int:
                 found |= bits << tap if tap >= 0 else bits >> -tap
             return found & ((1 << size) - 1)
         reached: Iterable[int] = (
-            o * rule.stride - rule.pad + k * rule.dilation
-            for o in iter_bits(bits)
-            for k in range(rule.kernel)
+            o * rule.stride - rule.pad + k * rule.dilation for o in iter_bits(bits) for k in range(rule.kernel)
         )
     elif isinstance(rule, Lookup):
         reached = (i for o in iter_bits(bits) if o < len(rule.table) for i in rule.table[o])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from cnnprof.ir import Graph, Op, Tensor
+from cnnprof.ir.tensor import Shape
 from cnnprof.ops import table
 from cnnprof.ops.bind import bind
 from cnnprof.ops.spec import UncountableError
 from cnnprof.ops.window import Axes, Chain, DataDependent, Relation, Same
 
-__all__ = ["UNKNOWN", "Relations", "identity", "relations_of"]
+__all__ = ["UNKNOWN", "Relations", "identity", "in_place_of", "relations_of", "steps"]
 
 Relations = tuple[tuple[Relation | None, ...], ...]  # [output][input]
 
@@ -22,9 +23,7 @@ def relations_of(graph: Graph, op: Op) -> Relations:
         return _unknown(graph, op)
     try:
         call = bind(graph, op)
-        found = tuple(
-            () if name is None else spec.window(call, index) for index, name in enumerate(op.outputs)
-        )
+        found = tuple(() if name is None else spec.window(call, index) for index, name in enumerate(op.outputs))
     except UncountableError:
         return _unknown(graph, op)
     return tuple(
@@ -52,6 +51,18 @@ def identity(relation: Relation) -> bool:
     return isinstance(relation, Axes) and all(
         isinstance(rule, Same) and rule.axis == axis for axis, rule in enumerate(relation.maps)
     )
+
+
+def in_place_of(op: Op, index: int, shape: Shape | None) -> Relation | None:
+    """The local path of an op that reads along an axis only for statistics: normalisations and softmax.
+
+    Input ``index`` of ``shape`` is then read where the output stands, too. None for all other ops.
+    """
+    if index != 0 or shape is None:
+        return None
+    if "norm" in op.kind or op.kind in ("softmax", "log_softmax"):
+        return Axes(tuple(Same(axis) for axis in range(len(shape))))
+    return None
 
 
 def steps(relation: Relation) -> tuple[Relation, ...]:

@@ -177,9 +177,7 @@ class ReceptiveFields:
         return {
             "outputs": {name: [row.to_dict() for row in rows] for name, rows in self.outputs.items()},
             "gridding_layers": list(self.gridding),
-            "misaligned_layers": list(
-                dict.fromkeys(r.misaligned_by for r in self.rows if r.misaligned_by is not None)
-            ),
+            "misaligned_layers": list(dict.fromkeys(r.misaligned_by for r in self.rows if r.misaligned_by is not None)),
         }
 
 

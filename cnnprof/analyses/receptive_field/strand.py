@@ -138,19 +138,13 @@ def pull_axes(strand: Strand, maps: tuple[AxisMap, ...], shape: Shape) -> Pulled
         digit = digits[0]
         rule = maps[digit.axis]
         if isinstance(rule, Same):
-            return (
-                strand
-                if rule.axis == digit.axis
-                else replace(strand, digits=(replace(digit, axis=rule.axis),))
-            )
+            return strand if rule.axis == digit.axis else replace(strand, digits=(replace(digit, axis=rule.axis),))
         if isinstance(rule, (Slide, Spread, Lookup)) and strand.whole(shape):
             window = compose(_window(rule, shape[digit.axis]), strand.window)
             return Strand((Digit(rule.axis),), window, strand.exact)
     if digits and all(isinstance(maps[digit.axis], All) for digit in digits):
         return GLOBAL
-    if any(
-        isinstance(rule := maps[d.axis], (Slide, Spread, Lookup)) and not _one_to_one(rule) for d in digits
-    ):
+    if any(isinstance(rule := maps[d.axis], (Slide, Spread, Lookup)) and not _one_to_one(rule) for d in digits):
         folded = _folded(strand, shape)
         if folded is not None and folded != strand:
             return pull_axes(folded, maps, shape)
@@ -163,15 +157,15 @@ def _pull_digits(strand: Strand, maps: tuple[AxisMap, ...], shape: Shape) -> Pul
     for digit in strand.digits:
         rule = maps[digit.axis]
         radix = digit.radix or -(-shape[digit.axis] // digit.place)
-        if isinstance(rule, Same) or _one_to_one(rule):
-            kept.append(replace(digit, axis=rule.axis))
-        elif isinstance(rule, Fixed):
+        if isinstance(rule, Fixed):
             value = rule.index // digit.place
             window = window.moved(digit.weight * (value % digit.radix if digit.radix else value))
         elif isinstance(rule, All):
             window = window.smeared(digit.weight, radix)
+        elif isinstance(rule, Same) or _one_to_one(rule):
+            kept.append(replace(digit, axis=rule.axis))
         elif digit.place == 1 and radix >= shape[digit.axis]:
-            step = _window(rule, shape[digit.axis])  # type: ignore[arg-type]
+            step = _window(rule, shape[digit.axis])
             if step.period != 1:
                 return None
             taps = step.phases[0]

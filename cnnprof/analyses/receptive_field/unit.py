@@ -60,9 +60,7 @@ def unit_field(
         position=where,
         exact=not _guessed(graph, spread, name),
         inputs=tuple(
-            _seen(graph, spread, source, whole[source], near.get(source, ()))
-            for source in whole
-            if spread.axes[source]
+            _seen(graph, spread, source, whole[source], near.get(source, ())) for source in whole if spread.axes[source]
         ),
     )
 
@@ -72,11 +70,7 @@ def unit_axes(graph: Graph, propagation: Propagation, tensor: str) -> tuple[int,
     if every path is global."""
     fields = propagation.fields.get(tensor, {})
     found = {
-        digit.axis
-        for rows in fields.values()
-        for field in rows
-        for strand in field.strands
-        for digit in strand.digits
+        digit.axis for rows in fields.values() for field in rows for strand in field.strands for digit in strand.digits
     }
     if found or any(field.strands for rows in fields.values() for field in rows):
         return tuple(sorted(found))
