@@ -2,8 +2,9 @@
 
 Work per element of the gradient that comes out: a mask is a comparison; σ′ = s·(1 − s) and tanh′ = 1 − t²
 cost an addition and two multiplications with the incoming gradient; silu′ = σ·(1 + x·(1 − σ));
-gelu′ = Φ(x) + x·φ(x); softmax′ = y·(g − Σ g·y); log-softmax′ = g − exp(y)·Σ g. Gradients of slices and selections place values and
-cost nothing; those of gathers and of resizes add every incoming element into the places it came from.
+gelu′ = Φ(x) + x·φ(x); softmax′ = y·(g − Σ g·y); log-softmax′ = g − exp(y)·Σ g. Slices and selections place
+the gradient and cost nothing; gathers, pads and resizes add every incoming element into the places that it
+came from.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from itertools import accumulate
 
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import aten, axis_of, given, moving, onnx
-from cnnprof.ops.relations import first_only, reshaped
+from cnnprof.ops.relations import first_only
 from cnnprof.ops.spec import Call, OpSpec, UncountableError
-from cnnprof.ops.window import Axes, AxisMap, Chain, DataDependent, Fixed, Lookup, Relation, Same, Slide
+from cnnprof.ops.window import Axes, AxisMap, Chain, DataDependent, Fixed, Lookup, Relation, Reshape, Same, Slide
 
 __all__ = ["SPECS"]
 
@@ -73,7 +73,7 @@ def _stack_window(call: Call, output: int) -> Relations:
         shape = call.shape(index)
         wide = (*shape[:axis], 1, *shape[axis:])
         maps: list[AxisMap] = [Slide(axis, pad=index) if a == axis else Same(a) for a in range(rank)]
-        chain = Chain((Axes(tuple(maps)), reshaped(shape, wide)))
+        chain = Chain((Axes(tuple(maps)), Reshape(shape, wide)))
         relations.append(None if tensor is None or tensor.is_weight else chain)
     return tuple(relations)
 
@@ -136,9 +136,7 @@ def _select(call: Call) -> Call:
 
 
 def _without_axis(call: Call, axis: int, index: int) -> Relations:
-    maps: list[AxisMap] = [
-        Fixed(index) if a == axis else Same(a - (a > axis)) for a in range(len(call.shape(0)))
-    ]
+    maps: list[AxisMap] = [Fixed(index) if a == axis else Same(a - (a > axis)) for a in range(len(call.shape(0)))]
     return first_only(call, Axes(tuple(maps)))
 
 

@@ -8,6 +8,9 @@ from types import MappingProxyType
 
 from cnnprof.ops import (
     activation,
+    attention,
+    attention_fused,
+    attention_other,
     backward,
     batch_norm,
     bilinear,
@@ -85,6 +88,9 @@ FAMILIES = (
     loss,
     backward,
     optimizer,
+    attention,
+    attention_fused,
+    attention_other,
 )
 
 
@@ -133,7 +139,7 @@ def lookup(name: str) -> bool:
 def _rows(name: str) -> tuple[tuple[Spelling, OpSpec], ...]:
     table = spellings()
     rows = table.get(name)
-    if rows is None and name.startswith("aten:") and "." in name:
+    if rows is None and name.startswith(("aten:", "torchvision:")) and "." in name:
         rows = table.get(name.partition(".")[0])
     return rows or ()
 
