@@ -17,6 +17,10 @@ __all__ = ["COMMANDS", "cli", "entry"]
 # name -> (module, one line for --help): listing commands imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "analyze": ("cnnprof.cli.analyze", "What a model costs, layer by layer."),
+    "check": ("cnnprof.cli.check", "Hold models against their budgets; for CI."),
+    "baseline": ("cnnprof.cli.baseline", "Write or show what the models cost, to commit."),
+    "diff": ("cnnprof.cli.diff", "What changed between two models, layer by layer."),
+    "strip": ("cnnprof.cli.strip", "An ONNX model's structure without its weights."),
     "completion": ("cnnprof.cli.completion", "Print the shell completion script."),
 }
 

@@ -34,14 +34,14 @@ def deliver(text: str, path: str | None) -> None:
         write_file(path, text)
 
 
-def write_file(path: str, text: str) -> None:
+def write_file(path: str, content: str | bytes) -> None:
     """Write through a temporary file beside it, so that a failure leaves no half-written file."""
     target = Path(path)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
             mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
             Path(name).chmod(mode)
             Path(name).replace(target)
