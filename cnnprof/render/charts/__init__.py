@@ -1,0 +1,1 @@
+"""Series to Vega specifications to static inline SVG: one file per chart family."""

@@ -1,0 +1,74 @@
+"""The quantities a page can be asked for, and how each is read from a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from cnnprof.profile import Layer, Profile
+
+__all__ = ["METRICS", "Metric", "Sums", "layer_latency_s", "metrics_of", "sums_of"]
+
+
+def layer_latency_s(layer: Layer) -> float | None:
+    """A layer's latency in seconds: measured where there is one, else predicted."""
+    record: Mapping[str, Any] = layer.data.get("latency") or {}
+    for key in ("measured_s", "latency_s", "predicted_s"):
+        value = record.get(key)
+        if isinstance(value, (int, float)):
+            return float(value)
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """Totals of some layers. ``uncounted`` is how many of them have no known cost: sums are then lower bounds."""
+
+    macs: int = 0
+    parameters: int = 0
+    activation_bytes: int = 0
+    bytes_moved: int = 0
+    latency_s: float = 0.0
+    layers: int = 0
+    uncounted: int = 0
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Sums)})
+
+
+def sums_of(layer: Layer) -> Sums:
+    """One layer's share of every metric."""
+    return Sums(
+        macs=layer.macs or 0,
+        parameters=layer.parameters,
+        activation_bytes=layer.activation_bytes or 0,
+        bytes_moved=layer.bytes_moved or 0,
+        latency_s=layer_latency_s(layer) or 0.0,
+        layers=1,
+        uncounted=int(layer.unknown is not None),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """``key`` names the translation and the page's switch, ``unit`` is "count", "bytes" or "seconds"."""
+
+    key: str
+    unit: str
+    of: Callable[[Sums], float]
+
+
+METRICS = (
+    Metric(key="macs", unit="count", of=lambda s: s.macs),
+    Metric(key="parameters", unit="count", of=lambda s: s.parameters),
+    Metric(key="activations", unit="bytes", of=lambda s: s.activation_bytes),
+    Metric(key="traffic", unit="bytes", of=lambda s: s.bytes_moved),
+    Metric(key="time", unit="seconds", of=lambda s: s.latency_s),
+)
+
+
+def metrics_of(profile: Profile) -> tuple[Metric, ...]:
+    """The metrics this profile can show: time only where layers have a latency."""
+    timed: Iterable[float] = (layer_latency_s(layer) or 0.0 for layer in profile.layers)
+    return METRICS if any(timed) else METRICS[:-1]
