@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "baseline": ("cnnprof.cli.baseline", "Write or show what the models cost, to commit."),
     "diff": ("cnnprof.cli.diff", "What changed between two models, layer by layer."),
     "strip": ("cnnprof.cli.strip", "An ONNX model's structure without its weights."),
+    "zoo": ("cnnprof.cli.zoo", "The networks the field learnt from."),
     "completion": ("cnnprof.cli.completion", "Print the shell completion script."),
 }
 
