@@ -23,7 +23,8 @@ _SEGMENTATION_SIDE = 520
 
 
 def torchvision_model(name: str, kwargs: Mapping[str, Any]) -> _Found:
-    """torchvision's model ``name`` as its published weights have it (GoogLeNet without auxiliary heads)."""
+    """torchvision's model ``name`` as its published weights have it (GoogLeNet without auxiliary heads, FCN and
+    DeepLab with theirs)."""
     _library("torchvision", name, "pip install 'cnnprof[zoo]'")
     from torchvision import models
 
@@ -39,6 +40,8 @@ def torchvision_model(name: str, kwargs: Mapping[str, Any]) -> _Found:
         options = {"init_weights": False, **options}
     elif ".detection." in family or ".segmentation." in family:
         options = {"weights_backbone": None, **options}
+        if name.startswith(("fcn_", "deeplabv3_")):
+            options = {"aux_loss": True, **options}
 
     def make() -> nn.Module:
         module: nn.Module = models.get_model(name, weights=None, **options)

@@ -130,7 +130,8 @@ class Recorder(TorchDispatchMode):
         kind, attributes, inputs = self._canonical(plan, bound, inputs, outputs)
         scope = self._scope()
         base = plan.base if kind == UNKNOWN_KIND else kind
-        name = self.builder.unique_op_name(f"{scope}/{base}" if scope else base)
+        path = (scope, "" if self.phase == "forward" else self.phase, base)
+        name = self.builder.unique_op_name("/".join(part for part in path if part))
         made = self._outputs(name, bound, outputs)
         op = Op(
             name=name,

@@ -113,9 +113,10 @@ def _run(
     training = request.training
     builder = GraphBuilder(request.source, "training" if training else "inference")
     if reasons:
-        builder.note(
-            "fallback", f"traced on {substrate.name}, because it can't run on {'; nor on '.join(reasons)}"
-        )
+        message = f"traced on {substrate.name}, because it can't run on {'; nor on '.join(reasons)}"
+        if isinstance(substrate, Cpu):
+            message += "; what depends on data (detections, say) is what random values gave"
+        builder.note("fallback", message)
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
