@@ -60,9 +60,13 @@ def bind_inputs(values: Sequence[ValueRec], specs: Sequence[InputSpec], referenc
         spec = wanted.get(value.name)
         if spec is not None:
             found.infos[value.name] = Info(_elem(spec.dtype, kind.elem), spec.shape)
-            found.overridden |= kind.dims is None or len(kind.dims) != len(spec.shape) or any(
-                isinstance(said, int) and said >= 0 and said != given
-                for said, given in zip(kind.dims, spec.shape, strict=True)
+            found.overridden |= (
+                kind.dims is None
+                or len(kind.dims) != len(spec.shape)
+                or any(
+                    isinstance(said, int) and said >= 0 and said != given
+                    for said, given in zip(kind.dims, spec.shape, strict=True)
+                )
             )
             continue
         dims = None if kind.dims is None else tuple(_size(dim, found.sizes) for dim in kind.dims)
@@ -130,9 +134,7 @@ def _find_batch(value: ValueRec, found: Binding) -> None:
             continue
         found.sizes[text or f"\0{value.name}"] = 1
         said_so = f"symbolic ({text})" if text else "open"
-        found.notes.append(
-            Note("batch_default", f"input {value.name}: the batch size is {said_so}; 1 was taken", None)
-        )
+        found.notes.append(Note("batch_default", f"input {value.name}: the batch size is {said_so}; 1 was taken", None))
         if not text:
             value.type = type(value.type)(value.type.kind, value.type.elem, (1, *dims[1:]), b"")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnnprof.frontends.onnx.info import Info
-from cnnprof.frontends.onnx.records import GraphRec, Node, TensorRec
+from cnnprof.frontends.onnx.records import AttrKind, Node
 from cnnprof.ir import Tensor
 from cnnprof.ops import table
 from cnnprof.ops.spec import Call, OpSpec, UncountableError
@@ -19,32 +19,21 @@ RULE_FAILURES = (UncountableError, ArithmeticError, LookupError, TypeError, Valu
 
 def plain_attributes(node: Node) -> dict[str, Any]:
     """Numbers, strings and tuples by name; tensors and graphs are structure, not options."""
-    return {
-        name: attr.value
-        for name, attr in node.attrs.items()
-        if not attr.ref and isinstance(attr.value, (int, float, str, tuple)) and not _structured(attr.value)
-    }
+    return {name: attr.value for name, attr in node.attrs.items() if attr.kind in _OPTIONS and not attr.ref}
 
 
-def _structured(value: Any) -> bool:
-    return isinstance(value, tuple) and bool(value) and isinstance(value[0], (TensorRec, GraphRec))
+_OPTIONS = frozenset({AttrKind.FLOAT, AttrKind.INT, AttrKind.STRING, AttrKind.FLOATS, AttrKind.INTS, AttrKind.STRINGS})
 
 
-def foreign_call(
-    node: Node, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...] = ()
-) -> Call:
-    return Call(
-        node.spelling, inputs, outputs, plain_attributes(node), node.imports.get(node.domain, 0)
-    )
+def foreign_call(node: Node, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...] = ()) -> Call:
+    return Call(node.spelling, inputs, outputs, plain_attributes(node), node.imports.get(node.domain, 0))
 
 
 def own_types(node: Node, inputs: Sequence[Info | None], outputs: int) -> list[Info]:
     """One Info per output, from the operator table's shape rule; open where it has none."""
     elem = _elem(node, inputs)
     found = [Info(elem[slot] if slot < len(elem) else elem[-1]) for slot in range(outputs)]
-    tensors = tuple(
-        None if info is None else info.tensor(name) for name, info in zip(node.inputs, inputs, strict=True)
-    )
+    tensors = tuple(None if info is None else info.tensor(name) for name, info in zip(node.inputs, inputs, strict=True))
     blank = tuple(Tensor(name, None) if name else None for name in node.outputs)
     try:
         meaning: tuple[OpSpec, Call] | None = table.resolve(node.spelling, foreign_call(node, tensors, blank))

@@ -111,9 +111,7 @@ def _alias(tracer: Tracer, node: Node, context: Context, source: str, name: str)
     """The same value under another name."""
     known = tracer.infos[source]
     tracer.infos[name] = replace(known)
-    alias = replace(
-        node, op_type="Identity", inputs=[source], outputs=[name], attrs={}, raw=None, has_graphs=False
-    )
+    alias = replace(node, op_type="Identity", inputs=[source], outputs=[name], attrs={}, raw=None, has_graphs=False)
     tracer.steps.append(Step(alias, Execution(branches=context.branches), context.module))
 
 
@@ -142,9 +140,7 @@ def _loop(tracer: Tracer, node: Node, context: Context) -> None:
             tracer.infos[name] = initial if trips == 0 else states[slot]
         else:
             tracer.infos[name] = _stacked(tracer.infos[results[slot + 1]], trips, 0)
-    _piece(
-        tracer, node, context, "exit", "loop_exit", results, node.outputs, carried=count, trips=trips, skip=1
-    )
+    _piece(tracer, node, context, "exit", "loop_exit", results, node.outputs, carried=count, trips=trips, skip=1)
 
 
 def _unvalued(info: Info) -> Info:

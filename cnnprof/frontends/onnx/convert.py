@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +27,7 @@ class _Row:
     attributes: dict[str, Any]
     inputs: tuple[str | None, ...]
     outputs: tuple[str | None, ...]
+    made: tuple[Tensor | None, ...]
 
 
 def to_graph(tracer: Tracer, source: ModelSource, inputs: Sequence[str], outputs: Sequence[str]) -> Graph:
@@ -47,20 +48,20 @@ def to_graph(tracer: Tracer, source: ModelSource, inputs: Sequence[str], outputs
     for number, row in enumerate(rows):
         if number in integer:
             row.attributes["compute_dtype"] = integer[number]
-        _add(builder, tracer, row)
+        _add(builder, row)
     return builder.build(inputs, outputs)
 
 
 def _rows(tracer: Tracer, builder: GraphBuilder) -> list[_Row]:
     tensors: dict[str, Tensor] = {}
 
+    infos, constants = tracer.infos, tracer.constants
+
     def tensor(name: str) -> Tensor | None:
-        if not name:
-            return None
         found = tensors.get(name)
-        if found is None:
-            role = Role.CONSTANT if name in tracer.constants else Role.ACTIVATION
-            found = tensors[name] = tracer.infos[name].tensor(name, role)
+        if found is None and name:
+            role = Role.CONSTANT if name in constants else Role.ACTIVATION
+            found = tensors[name] = infos[name].tensor(name, role)
         return found
 
     rows = []
@@ -87,6 +88,7 @@ def _rows(tracer: Tracer, builder: GraphBuilder) -> list[_Row]:
                 dict(call.attributes),
                 tuple([None if t is None else t.name for t in call.inputs]),
                 tuple([name or None for name in node.outputs]),
+                outs,
             )
         )
     return rows
@@ -112,14 +114,12 @@ def _constant(tracer: Tracer, name: str, claim: int) -> Tensor:
     return Tensor(name, info.shape, info.dtype, role)  # weights' values are never kept
 
 
-def _add(builder: GraphBuilder, tracer: Tracer, row: _Row) -> None:
+def _add(builder: GraphBuilder, row: _Row) -> None:
     step = row.step
     storage = _storage(builder, row)
-    made = [
-        tracer.infos[name].tensor(name, Role.ACTIVATION, storage.get(name, ""))
-        for name in row.outputs
-        if name is not None
-    ]
+    made: list[Tensor] = [tensor for tensor in row.made if tensor is not None]
+    if storage:
+        made = [replace(t, storage=storage[t.name]) if t.name in storage else t for t in made]
     kind = step.kind or (UNKNOWN_KIND if row.spec is None else row.spec.kind)
     builder.add_op(
         Op(
@@ -141,9 +141,7 @@ def _storage(builder: GraphBuilder, row: _Row) -> dict[str, str]:
 
     def same(pairs: Sequence[tuple[str | None, str | None]]) -> dict[str, str]:
         return {
-            out: builder.tensors[source].storage_name
-            for out, source in pairs
-            if out is not None and source is not None
+            out: builder.tensors[source].storage_name for out, source in pairs if out is not None and source is not None
         }
 
     kind = row.step.kind

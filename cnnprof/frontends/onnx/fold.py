@@ -142,9 +142,7 @@ def _mod(node: Node, values: Inputs) -> Value:
 def _where(_node: Node, values: Inputs) -> Value:
     operands = _given(values)
     shape, (condition, yes, no) = _broadcast(operands)
-    return Value(
-        operands[1].elem, shape, tuple(y if c else n for c, y, n in zip(condition, yes, no, strict=True))
-    )
+    return Value(operands[1].elem, shape, tuple(y if c else n for c, y, n in zip(condition, yes, no, strict=True)))
 
 
 def _cast(node: Node, values: Inputs) -> Value:

@@ -21,6 +21,8 @@ __all__ = ["Inference"]
 
 _DOMAINS = frozenset({"", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.training"})
 _MIN_WIDTH = 16
+# Inference takes the default for an axis that is an input of unknown value: its answer is a guess.
+_GUESSES = {"Squeeze": 1, "DFT": 2}
 
 
 class Inference:
@@ -69,6 +71,8 @@ class Inference:
                 break
             if node.domain not in _DOMAINS or node.domain not in imports or node.has_graphs:
                 continue
+            if node.op_type in _GUESSES and self._guesses(node):
+                continue
             for name in node.inputs:
                 if name not in made and name not in outer and name in known:
                     outer[name] = known[name]
@@ -77,6 +81,12 @@ class Inference:
         else:
             stop += 1
         return stop, infer(model_proto(batch, outer, imports)) if batch else b""
+
+    def _guesses(self, node: Node) -> bool:
+        slot = _GUESSES[node.op_type]
+        name = node.inputs[slot] if slot < len(node.inputs) else ""
+        info = self._known.get(name) if name else None
+        return bool(name) and (info is None or info.value is None)
 
 
 def _value_types(model: bytes) -> dict[str, TypeRec]:

@@ -37,19 +37,15 @@ class Info:
     def dtype(self) -> DType:
         return DType.OPAQUE if self.other is not None else elem_dtype(self.elem)
 
-    def tensor(self, name: str, role: Role = Role.ACTIVATION, storage: str = "") -> Tensor:
+    def tensor(self, name: str, role: Role = Role.ACTIVATION) -> Tensor:
         """The IR's record of it."""
-        value = self.value
-        return Tensor(
-            name,
-            None if self.other is not None else self.shape,
-            self.dtype,
-            role,
-            None if value is None else value.ints(),
-            storage,
-            None,
-            None if value is None else value.floats(),
-        )
+        value, dims = self.value, self.dims
+        if self.other is not None:
+            return Tensor(name, None, DType.OPAQUE, role)
+        shape: Shape | None = None if dims is None or None in dims else dims  # type: ignore[assignment]
+        if value is None:
+            return Tensor(name, shape, elem_dtype(self.elem), role)
+        return Tensor(name, shape, elem_dtype(self.elem), role, value.ints(), numbers=value.floats())
 
 
 def known(value: Value, constant: bool = False) -> Info:

@@ -97,8 +97,19 @@ class _Inliner:
         body = [writer.node(inner, names) for inner in function.nodes]
         for source, target in results:
             if source and target:
-                body.append(replace(node, op_type="Identity", domain="", inputs=[source], outputs=[target],
-                                    attrs={}, raw=None, overload="", name=f"{label}/Identity"))
+                body.append(
+                    replace(
+                        node,
+                        op_type="Identity",
+                        domain="",
+                        inputs=[source],
+                        outputs=[target],
+                        attrs={},
+                        raw=None,
+                        overload="",
+                        name=f"{label}/Identity",
+                    )
+                )
         return self.expand(body, (*stack, id(function)))
 
 
@@ -124,7 +135,12 @@ class _Rewriter:
             else:
                 attrs[name] = _on_graphs(attr, lambda graph: self._graph(graph, names))
         return replace(
-            node, inputs=inputs, outputs=outputs, attrs=attrs, raw=None, prefix=self._prefix,
+            node,
+            inputs=inputs,
+            outputs=outputs,
+            attrs=attrs,
+            raw=None,
+            prefix=self._prefix,
             module=node.module or self._module,
         )
 

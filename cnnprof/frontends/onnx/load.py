@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cnnprof.errors import CnnprofError, GraphError, ModelError
@@ -17,15 +19,14 @@ from cnnprof.frontends.onnx.source import opened
 from cnnprof.frontends.onnx.tracer import Context, Tracer
 from cnnprof.frontends.onnx.walker import walk_model
 from cnnprof.ir import Graph, ModelSource
+from cnnprof.ops import table
 
 __all__ = ["load_onnx"]
 
 _GROWTH = 20  # how often a node may be executed while loop bodies settle, on average
 
 
-def load_onnx(
-    source: Path | bytes, *, inputs: Sequence[InputSpec] = (), reference: str | None = None
-) -> Graph:
+def load_onnx(source: Path | bytes, *, inputs: Sequence[InputSpec] = (), reference: str | None = None) -> Graph:
     """The graph of an ONNX file (or of its bytes, from standard input). Weights are never read.
 
     ``inputs`` override what the file says of its inputs, fixed sizes included. Raises :class:`ModelError`
@@ -33,6 +34,24 @@ def load_onnx(
     the hint is the command to run) and :class:`~cnnprof.errors.UsageError` (no such input).
     """
     shown = reference if reference is not None else "-" if isinstance(source, bytes) else str(source)
+    with _without_collector():
+        return _load(source, inputs, shown)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Records are made by the hundred thousand and none is garbage: the cyclic collector would look at them
+    all again and again (a fifth of the time on large models)."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _load(source: Path | bytes, inputs: Sequence[InputSpec], shown: str) -> Graph:
     with opened(source) as buffer:
         try:
             model = walk_model(buffer)
@@ -40,9 +59,7 @@ def load_onnx(
             raise type(error)(f"{shown}: {error.message}", error.hint) from None
         except (RecursionError, MemoryError):
             raise ModelError(f"{shown}: is nested too deeply or too large to read") from None
-    identity = ModelSource(
-        shown, _name(shown, model), "onnx", digest(model), model.imports.get("")
-    )
+    identity = ModelSource(shown, _name(shown, model), "onnx", digest(model), model.imports.get(""))
     inline_functions(model)
     return _trace(model, identity, inputs, shown)
 
@@ -52,6 +69,7 @@ def _name(reference: str, model: ModelRec) -> str:
 
 
 def _trace(model: ModelRec, identity: ModelSource, inputs: Sequence[InputSpec], shown: str) -> Graph:
+    table.specs()  # a mistake in the table must not pass for a malformed model
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializers}
     real = [value for value in graph.inputs if value.name not in constants]
@@ -90,9 +108,7 @@ def _note_unused(tracer: Tracer, graph: GraphRec) -> None:
     used |= {value.name for value in graph.outputs}
     idle = [tensor.name for tensor in graph.initializers if tensor.name not in used]
     if idle:
-        tracer.note(
-            "unused_initializers", f"{len(idle)} constants are read by nothing and not counted: {_some(idle)}"
-        )
+        tracer.note("unused_initializers", f"{len(idle)} constants are read by nothing and not counted: {_some(idle)}")
 
 
 def _some(names: Sequence[str]) -> str:
@@ -121,8 +137,7 @@ def _contradicts(said: TypeRec, real: Info) -> bool:
     if said.kind != "tensor" or said.dims is None or real.dims is None:
         return False
     return len(said.dims) != len(real.dims) or any(
-        isinstance(a, int) and a >= 0 and b is not None and a != b
-        for a, b in zip(said.dims, real.dims, strict=True)
+        isinstance(a, int) and a >= 0 and b is not None and a != b for a, b in zip(said.dims, real.dims, strict=True)
     )
 
 

@@ -69,9 +69,7 @@ def _captured(node: Node, resolve: Callable[[str], str]) -> list[str]:
     return [resolve(name) for graph in subgraphs(node) for name in outer_names(graph)]
 
 
-def _sorted(
-    nodes: Sequence[Node], known: Container[str], made: set[str], resolve: Callable[[str], str]
-) -> list[Node]:
+def _sorted(nodes: Sequence[Node], known: Container[str], made: set[str], resolve: Callable[[str], str]) -> list[Node]:
     readers: dict[str, list[int]] = {}
     missing: list[int] = []
     for index, node in enumerate(nodes):

@@ -36,8 +36,7 @@ def compute_dtypes(rows: Sequence[Row], infos: Mapping[str, Info]) -> dict[int, 
     def requantised(name: str | None, folded: bool) -> bool:
         after = readers.get(name or "", [])
         return bool(after) and all(
-            rows[n][0] in _QUANTIZE
-            or (folded and rows[n][0] in _FOLDED and requantised(rows[n][3][0], False))
+            rows[n][0] in _QUANTIZE or (folded and rows[n][0] in _FOLDED and requantised(rows[n][3][0], False))
             for n in after
         )
 

@@ -237,9 +237,7 @@ def _reduce(combine: Callable[[list[Any]], Any]) -> Callable[[Node, Inputs], Val
         shape = tuple(1 if i in gone else d for i, d in enumerate(data.shape)) if keep else tuple(kept)
         if len(groups) != math.prod(kept):
             raise ValueError("nothing to reduce")
-        return Value(
-            data.elem, shape, tuple(wrap(data.elem, combine(groups[k])) for k in range(len(groups)))
-        )
+        return Value(data.elem, shape, tuple(wrap(data.elem, combine(groups[k])) for k in range(len(groups))))
 
     return rule
 

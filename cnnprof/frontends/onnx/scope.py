@@ -64,6 +64,9 @@ def _folders(head: str) -> str:
         if not part:
             continue
         own = part[len(parent) + 1 :] if parent and part.startswith(parent + ".") else part
-        found += [piece for piece in own.split(".") if piece]
+        if "." in own:
+            found += [piece for piece in own.split(".") if piece]
+        else:
+            found.append(own)
         parent = part
     return "/".join(found)

@@ -80,7 +80,9 @@ def element(info: Info) -> Info:
                     kind = Walker(raw).type(c, d)
                     if kind.kind == "tensor":
                         dims = kind.dims
-                        sizes = None if dims is None else tuple(x if isinstance(x, int) and x >= 0 else None for x in dims)
+                        sizes = (
+                            None if dims is None else tuple(x if isinstance(x, int) and x >= 0 else None for x in dims)
+                        )
                         return Info(kind.elem, sizes)
                     return Info(other=kind)
     return Info()

@@ -160,9 +160,7 @@ class Tracer:
         if changed:
             self.note("reordered", "the file lists nodes before the values they read; they were sorted")
         todo = [
-            node
-            for node in ordered
-            if node.op_type != "Constant" or node.domain or not self._add_constant_node(node)
+            node for node in ordered if node.op_type != "Constant" or node.domain or not self._add_constant_node(node)
         ]
         inference = Inference(todo, self.infos)
         once = Execution(branches=context.branches) if context.branches else ONCE

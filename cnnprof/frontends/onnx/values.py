@@ -15,6 +15,7 @@ from cnnprof.ir import DType
 __all__ = ["MAX_ELEMENTS", "Value", "attr_value", "elem_dtype", "tensor_value", "value_proto", "wrap"]
 
 MAX_ELEMENTS = 1024  # a longer tensor steers no shape
+_MAX_FLOATS = 16  # scales and regions of a resize; a longer one is a weight
 
 # TensorProto.DataType -> what the IR calls it.
 _DTYPES = {
@@ -101,7 +102,9 @@ def tensor_value(tensor: TensorRec) -> Value | None:
     """The elements of a constant the walker kept, or None: too many, not in the file, or not of a type that
     steers shapes. A payload that doesn't fit the declared shape gives None too."""
     count = math.prod(tensor.dims)
-    if count > MAX_ELEMENTS or tensor.elem not in _RAW or tensor.sparse:
+    if count > (_MAX_FLOATS if tensor.elem in _FLOATS else MAX_ELEMENTS) or tensor.elem not in _RAW:
+        return None
+    if tensor.sparse:
         return None
     if count == 0:
         return Value(tensor.elem, tensor.dims, ())

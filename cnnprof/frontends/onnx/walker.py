@@ -191,9 +191,7 @@ class Walker:
         if not op_type:
             raise damaged(start, "a node has no operator type")
         raw = buf[start:stop] if whole else None
-        return Node(
-            op_type, domain, name, inputs, outputs, attrs, imports, raw, module, overload, "", graphs
-        )
+        return Node(op_type, domain, name, inputs, outputs, attrs, imports, raw, module, overload, "", graphs)
 
     def attribute(self, start: int, stop: int, imports: dict[str, int], depth: int) -> Attr:  # noqa: PLR0912
         buf = self.buf
@@ -328,9 +326,7 @@ class Walker:
                 if inner == 8:
                     found.elem = c
                 elif inner == 18:
-                    found.dims = tuple(
-                        self._dim(e, f) for kind, e, f in scan(buf, c, d) if kind == 10
-                    )
+                    found.dims = tuple(self._dim(e, f) for kind, e, f in scan(buf, c, d) if kind == 10)
         return found
 
     def _dim(self, start: int, stop: int) -> Dim:
