@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,43 @@ def profile_graph(graph: Graph, *, sections: Sequence[str] = ALL_SECTIONS, stric
     top: dict[str, Mapping[str, Any]] = {}
     by_layer: dict[str, Mapping[str, Any]] = {}
     totals: dict[str, Any] = {}
+    for name in sections:
+        if name not in _SECTIONS:
+            raise UsageError(f"analyze: no section {name!r}", f"one of {', '.join(_SECTIONS)}")
+        found = _SECTIONS[name](graph)
+        top[name] = found.section
+        totals |= found.totals
+        if found.layers:
+            by_layer[name] = found.layers
     return profile_of(graph, costs, layer_sections=by_layer, sections=top, totals=totals)
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """What one analysis adds to a Profile: its section, its object by layer name, its totals."""
+
+    section: Mapping[str, Any]
+    layers: Mapping[str, Any]
+    totals: Mapping[str, Any]
+
+
+def _receptive_field(graph: Graph) -> _Section:
+    from cnnprof.analyses.receptive_field import receptive_field
+
+    fields = receptive_field(graph)
+    return _Section(fields.to_dict(), fields.layer_sections(), {})
+
+
+def _memory(graph: Graph) -> _Section:
+    from cnnprof.analyses.memory import memory
+
+    result = memory(graph)
+    totals = {"peak_bytes": result.peak_bytes, "peak_activation_bytes": result.peak_activation_bytes}
+    return _Section(result.to_dict(), {}, totals)
+
+
+# One row an analysis: a Profile carries whatever stands here.
+_SECTIONS: dict[str, Callable[[Graph], _Section]] = {"receptive_field": _receptive_field, "memory": _memory}
 
 
 def _graph(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from cnnprof.profile import Profile
 from cnnprof.render.quantities import exact, nbytes, plain, shape, si
 
-__all__ = ["coverage_line", "header_line", "summary_pairs"]
+__all__ = ["coverage_line", "header_line", "receptive_field_line", "summary_pairs"]
 
 
 def header_line(profile: Profile) -> str:
@@ -39,15 +42,13 @@ def summary_pairs(profile: Profile) -> list[tuple[str, str]]:
         ),
         (
             "activations",
-            f"{si(totals['activation_elements'])} elements"
-            f" · {nbytes(totals['activation_bytes'])} of new memory",
+            f"{si(totals['activation_elements'])} elements · {nbytes(totals['activation_bytes'])} of new memory",
         ),
         ("traffic", _traffic(profile)),
         ("time", f"O(Σ M²·K²·C_in·C_out) = {bound}{exact(totals['macs'])} MACs"),
         (
             "space",
-            f"O(Σ K²·C_in·C_out + Σ M²·C_out) = {exact(totals['parameters'])}"
-            f" + {exact(totals['activation_elements'])}",
+            f"O(Σ K²·C_in·C_out + Σ M²·C_out) = {exact(totals['parameters'])} + {exact(totals['activation_elements'])}",
         ),
     ]
     pairs[2:2] = _optional(profile)
@@ -90,4 +91,22 @@ def _optional(profile: Profile) -> list[tuple[str, str]]:
         peak = profile.memory.get("peak", {}) if profile.memory else {}
         where = f" at {plain(str(peak['layer']))}" if peak.get("layer") else ""
         pairs.append(("peak memory", f"{nbytes(profile.totals['peak_bytes'])}{where}"))
+    if profile.receptive_field is not None:
+        pairs.append(("receptive field", receptive_field_line(profile)))
     return pairs
+
+
+def receptive_field_line(profile: Profile) -> str:
+    """``483×483, stride 32×32, at layer4/2/conv3; then global`` or the outputs' own field."""
+    last: tuple[str, Mapping[str, Any]] | None = None
+    for layer in profile.layers:
+        field = layer.data.get("receptive_field")
+        if field and field["size"] and not any(field["global"]) and None not in field["size"]:
+            last = layer.name, field
+    outputs = [row for rows in (profile.receptive_field or {}).get("outputs", {}).values() for row in rows]
+    everything = any(row["global"] and any(row["global"]) for row in outputs)
+    if last is None:
+        return "everything, from the first layer on" if everything else "no spatial axis"
+    name, field = last
+    stride = "" if None in field["stride"] else f", stride {shape(field['stride'])}"
+    return f"{shape(field['size'])}{stride}, at {plain(name)}" + ("; global behind it" if everything else "")
