@@ -185,6 +185,7 @@ def _scan_axis(call: Call) -> Call:
         value = call.value(1)
         dim = value[0] if value else None
     rank = len(call.shape(0))
+    dim = 0 if dim is None and rank <= 1 else dim
     flags = {name: True for name in ("exclusive", "reverse") if call.get(name, 0)}
     return call.with_attributes(flags | ({} if dim is None else {"axis": axis_of(dim, rank)}))
 

@@ -42,10 +42,11 @@ def _dft(call: Call) -> Call:
     axis = axis_input[0] if axis_input else call.get("axis", 1 if 0 < call.opset < 20 else -2)
     axis = axis_of(axis, len(shape))
     length = call.value(1)
-    attributes = {"axis": axis, "length": length[0] if length else shape[axis]}
-    return call.with_attributes(
-        attributes | {name: True for name in ("inverse", "onesided") if call.get(name, 0)}
-    )
+    # Half a spectrum holds n // 2 + 1 bins; going back, an even n is meant unless it is said otherwise.
+    folded = call.get("inverse", 0) and call.get("onesided", 0)
+    default = 2 * (shape[axis] - 1) if folded else shape[axis]
+    attributes = {"axis": axis, "length": length[0] if length else default}
+    return call.with_attributes(attributes | {name: True for name in ("inverse", "onesided") if call.get(name, 0)})
 
 
 def _dft_work(call: Call) -> Work:
@@ -57,9 +58,7 @@ def _dft_work(call: Call) -> Work:
 
 def _dft_window(call: Call, _output: int) -> Relations:
     shape, axis = call.shape(0), call.attr("axis")
-    maps: tuple[AxisMap, ...] = tuple(
-        All() if a in (axis, len(shape) - 1) else Same(a) for a in range(len(shape))
-    )
+    maps: tuple[AxisMap, ...] = tuple(All() if a in (axis, len(shape) - 1) else Same(a) for a in range(len(shape)))
     return (Axes(maps), *(None for _ in call.inputs[1:]))
 
 
@@ -218,9 +217,7 @@ SPECS: tuple[OpSpec, ...] = (
         kind="determinant",
         work=_det_work,
         formula=_cube_formula,
-        window=lambda call, _output: (
-            Axes((*(Same(a) for a in range(len(call.shape(0)) - 2)), All(), All())),
-        ),
+        window=lambda call, _output: (Axes((*(Same(a) for a in range(len(call.shape(0)) - 2)), All(), All())),),
         mac_operator=True,
         spellings=(*onnx("Det"), *aten("_linalg_det linalg_det det _linalg_slogdet linalg_slogdet")),
     ),
