@@ -36,13 +36,13 @@ def tensor(name: str, value: Any) -> Tensor | None:
         return Tensor(name, None, DType.OPAQUE)
     small = value.size <= 64
     integer = value.dtype.kind in "iub" and small
-    floating = value.dtype.kind == "f" and value.dtype.itemsize <= 8 and small
+    floating = small and not integer and value.dtype.kind not in "OSUc"
     return Tensor(
         name,
         value.shape,
         DType.INT64 if value.dtype.kind in "iu" else DType.FLOAT32,
         value=tuple(int(v) for v in value.ravel()) if integer else None,
-        numbers=tuple(float(v) for v in value.ravel()) if floating else None,
+        numbers=tuple(map(float, value.astype(np.float64).ravel())) if floating else None,
     )
 
 
@@ -87,6 +87,8 @@ def test_shape_rules_agree_with_onnx() -> None:
         meaning = table.resolve(call.op_type, call)
         if meaning is None or meaning[0].shapes is None:
             continue
+        if any(t is not None and t.shape is None for t in call.inputs):
+            continue  # sequences, and types that NumPy doesn't have
         spec, canonical = meaning
         assert spec.shapes is not None
         try:
