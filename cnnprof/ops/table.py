@@ -20,6 +20,7 @@ from cnnprof.ops import (
     conv_deform,
     conv_variants,
     einsum,
+    embedding,
     generate,
     index,
     join,
@@ -38,6 +39,8 @@ from cnnprof.ops import (
     pool_backward,
     pool_global,
     rearrange,
+    recurrent,
+    recurrent_cells,
     reduce,
     resize,
     sequence,
@@ -91,6 +94,9 @@ FAMILIES = (
     attention,
     attention_fused,
     attention_other,
+    recurrent,
+    recurrent_cells,
+    embedding,
 )
 
 
