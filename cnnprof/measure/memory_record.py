@@ -11,7 +11,38 @@ from cnnprof.analyses.memory.result import MemoryResult, compact
 __all__ = ["Comparison", "Difference", "MeasuredMemory", "Sample", "compare"]
 
 # How far the two op sequences may drift apart before they count as unaligned there.
-_LOOK_AHEAD = 40
+_LOOK_AHEAD = 60
+_IN_A_ROW = 3
+_PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm", "bmm", "baddbmm"})
+_NO_LANDMARKS = frozenset(
+    [
+        "alias",
+        "clone",
+        "copy_",
+        "detach",
+        "detach_",
+        "empty",
+        "empty_like",
+        "empty_strided",
+        "expand",
+        "lift_fresh",
+        "permute",
+        "reshape",
+        "select",
+        "slice",
+        "squeeze",
+        "t",
+        "transpose",
+        "unsqueeze",
+        "view",
+        "_reshape_alias",
+        "_to_copy",
+        "_unsafe_view",
+        "unbind",
+        "split",
+        "chunk",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +130,7 @@ class Difference:
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """``differences``: where the two timelines come apart most, largest first; ``aligned``: how many of
-    the predicted ops were found in the measured run."""
+    the ``ops`` predicted (views and other moves apart) were found in the measured run."""
 
     predicted_peak_bytes: int
     measured_peak_bytes: int
@@ -123,9 +154,7 @@ class Comparison:
         }
 
 
-def compare(
-    result: MemoryResult, op_types: Sequence[str], measured: MeasuredMemory, *, top: int = 8
-) -> Comparison:
+def compare(result: MemoryResult, op_types: Sequence[str], measured: MeasuredMemory, *, top: int = 8) -> Comparison:
     """Set a prediction against a measurement. ``op_types`` are those of the prediction's ops, in order."""
     live = result.framework_live_bytes or result.live_bytes
     peak = result.peak if result.framework_peak is None else result.framework_peak
@@ -146,18 +175,49 @@ def compare(
         measured_peak_bytes=measured.peak_bytes,
         differences=tuple(rows[:top]),
         aligned=len(pairs),
-        ops=len(op_types),
+        ops=sum(1 for op_type in op_types if _landmark(op_type)),
     )
 
 
 def align(predicted: Sequence[str], measured: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of indices with equal operator types, in order; a forward walk that looks a little ahead."""
+    """Pairs of indices of operators that are the same call, in order.
+
+    Calls that only move or name data are left out. The tracer records some calls as one op (linear,
+    attention) that a real run takes apart, and the other way round: where the two walks differ, they go on at the
+    nearest place from which several ops in a row agree.
+    """
+    left = [(i, _landmark(op_type)) for i, op_type in enumerate(predicted)]
+    right = [(j, _landmark(op_type)) for j, op_type in enumerate(measured)]
+    left, right = [row for row in left if row[1]], [row for row in right if row[1]]
+    marks, others = [mark for _, mark in left], [mark for _, mark in right]
     pairs = []
-    j = 0
-    for i, op_type in enumerate(predicted):
-        ahead = measured[j : j + _LOOK_AHEAD]
-        if op_type in ahead:
-            j += ahead.index(op_type)
-            pairs.append((i, j))
-            j += 1
+    i = j = 0
+    while i < len(left) and j < len(right):
+        if marks[i] == others[j]:
+            pairs.append((left[i][0], right[j][0]))
+            i, j = i + 1, j + 1
+            continue
+        ahead = _next_agreement(marks[i : i + _LOOK_AHEAD], others[j : j + _LOOK_AHEAD])
+        if ahead is None:
+            i, j = i + 1, j + 1
+        else:
+            i, j = i + ahead[0], j + ahead[1]
     return pairs
+
+
+def _landmark(op_type: str) -> str:
+    """What an operator is aligned by: its name without overload, all matrix products alike; "" for a call
+    that computes nothing."""
+    name = op_type.removeprefix("aten:").partition(".")[0]
+    return "" if name in _NO_LANDMARKS else "product" if name in _PRODUCTS else name
+
+
+def _next_agreement(left: Sequence[str], right: Sequence[str]) -> tuple[int, int] | None:
+    """The nearest (skip left, skip right) after which :data:`_IN_A_ROW` operators agree."""
+    for skipped in range(1, len(left) + len(right)):
+        for i in range(max(0, skipped - len(right)), min(skipped, len(left)) + 1):
+            j = skipped - i
+            row = left[i : i + _IN_A_ROW]
+            if row and len(row) == min(_IN_A_ROW, len(left)) and row == right[j : j + _IN_A_ROW]:
+                return i, j
+    return None

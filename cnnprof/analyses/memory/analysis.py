@@ -39,9 +39,7 @@ def memory(
     ``advise`` computes what would lower the peak. Raises :class:`UsageError` for a glob that matches nothing
     or an unknown dtype.
     """
-    schedule, what_if = _what_if_schedule(
-        graph, weight_dtype, activation_dtype, checkpoint_modules, rounding_bytes
-    )
+    schedule, what_if = _what_if_schedule(graph, weight_dtype, activation_dtype, checkpoint_modules, rounding_bytes)
     plain = schedule.by_last_reader()
     live = liveness(plain)
     held = liveness(schedule) if schedule.held_until is not None else None
@@ -134,9 +132,7 @@ def _what_if_schedule(
     if rounding_bytes < 1:
         raise UsageError(f"rounding of {rounding_bytes} bytes: expected 1 or more", "1 means none")
     weights, activations = parse_dtype(weight_dtype), parse_dtype(activation_dtype)
-    schedule = build_schedule(
-        graph, weight_dtype=weights, activation_dtype=activations, rounding_bytes=rounding_bytes
-    )
+    schedule = build_schedule(graph, weight_dtype=weights, activation_dtype=activations, rounding_bytes=rounding_bytes)
     modules: tuple[str, ...] = ()
     if checkpoint_modules:
         if graph.mode != "training":

@@ -72,12 +72,7 @@ def _checkpoint_one(schedule: Schedule, module: str) -> Schedule:
     again = {s for at in later for s in steps[at].touches}
     for storage in sorted({s for at in inside for s in steps[at].touches}):
         record = storages[storage]
-        if (
-            first_use[storage] in members
-            and not record.resident
-            and not record.to_end
-            and storage not in kept
-        ):
+        if first_use[storage] in members and not record.resident and not record.to_end and storage not in kept:
             redone[storage] = len(storages)
             category = Category.SAVED if storage in again else Category.ACTIVATION
             storages.append(Storage(f"{record.name} (again)", record.tensor, record.nbytes, category))

@@ -39,9 +39,7 @@ def parse_dtype_options(options: tuple[str, ...]) -> tuple[DType | None, DType |
         part, equals, name = option.rpartition("=")
         dtype = parse_dtype(name)
         if equals and part not in ("weights", "activations"):
-            raise UsageError(
-                f"--dtype {option}: expected weights=TYPE or activations=TYPE", "or one TYPE for both"
-            )
+            raise UsageError(f"--dtype {option}: expected weights=TYPE or activations=TYPE", "or one TYPE for both")
         weights = dtype if part in ("", "weights") else weights
         activations = dtype if part in ("", "activations") else activations
     return weights, activations

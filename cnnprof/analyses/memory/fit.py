@@ -99,9 +99,7 @@ def parse_bytes(text: str) -> int:
     return nbytes
 
 
-def fit(
-    budget_bytes: int, graph_at: GraphAt, peak_of: PeakOf, *, weight_bytes: int, side: int | None = None
-) -> Fit:
+def fit(budget_bytes: int, graph_at: GraphAt, peak_of: PeakOf, *, weight_bytes: int, side: int | None = None) -> Fit:
     """Search the largest batch, and from the present ``side`` (None: input isn't square images) the largest
     side at the graph's own batch. A size the model refuses counts as one that doesn't fit, and the reason is
     kept.
@@ -109,9 +107,7 @@ def fit(
     batch = largest(lambda n: peak_of(graph_at(n, None)), budget_bytes, start=1, limit=_MOST_BATCH)
     sides = None
     if side is not None:
-        sides = largest(
-            lambda n: peak_of(graph_at(None, n)), budget_bytes, start=side, limit=_MOST_SIDE, power=2
-        )
+        sides = largest(lambda n: peak_of(graph_at(None, n)), budget_bytes, start=side, limit=_MOST_SIDE, power=2)
     return Fit(budget_bytes=budget_bytes, weight_bytes=weight_bytes, batch=batch, side=sides)
 
 
@@ -144,9 +140,7 @@ class _Probe:
         return min(max(int(at), low + 1), high - 1)
 
 
-def largest(
-    peak_at: Callable[[int], int], budget_bytes: int, *, start: int, limit: int, power: int = 1
-) -> Fitted:
+def largest(peak_at: Callable[[int], int], budget_bytes: int, *, start: int, limit: int, power: int = 1) -> Fitted:
     """The largest size from 1 to ``limit`` with ``peak_at(size) <= budget_bytes``; ``start`` is tried
     first.
     """

@@ -57,7 +57,6 @@ def in_place(schedule: Schedule) -> Schedule:
         if records[new].to_end:
             records[target] = replace(records[target], to_end=True)
     steps = tuple(
-        replace(step, touches=tuple(dict.fromkeys(root.get(s, s) for s in step.touches)))
-        for step in schedule.steps
+        replace(step, touches=tuple(dict.fromkeys(root.get(s, s) for s in step.touches))) for step in schedule.steps
     )
     return replace(schedule, storages=tuple(records), steps=steps)

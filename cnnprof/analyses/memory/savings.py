@@ -51,9 +51,7 @@ def _types(graph: Graph, what_if: WhatIf) -> _Found:
     ):
         if graph.mode == "training" and weights is DType.INT8:
             continue
-        changed = build_schedule(
-            graph, weight_dtype=weights, activation_dtype=activations, rounding_bytes=rounding
-        )
+        changed = build_schedule(graph, weight_dtype=weights, activation_dtype=activations, rounding_bytes=rounding)
         yield what, detail, liveness(changed.by_last_reader()).peak_bytes
 
 
@@ -80,9 +78,7 @@ def _checkpoints(schedule: Schedule) -> _Found:
     stages = [p for p in outer if not any(p.startswith(f"{q}/") for q in outer if q != p)]
     # A model that is one module inside another: look one level deeper.
     while len(stages) == 1:
-        inside = [
-            p for p in outer if p.startswith(f"{stages[0]}/") and p.count("/") == stages[0].count("/") + 1
-        ]
+        inside = [p for p in outer if p.startswith(f"{stages[0]}/") and p.count("/") == stages[0].count("/") + 1]
         if not inside:
             break
         stages = inside

@@ -8,7 +8,7 @@ What-ifs (another order, recomputation, results in place) are other schedules of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -110,21 +110,20 @@ def build_schedule(
         elif (tensor.nbytes or 0) > (largest[at].nbytes or 0):
             largest[at] = tensor
     ends = {index[graph.tensors[name].storage_name] for name in graph.outputs}
-    training = _training_categories(graph, index)
+    resident = {at for at, tensor in enumerate(first) if tensor.name not in producer}
+    training = _training_categories(graph, index, resident)
     storages = []
     for at, (key, tensor) in enumerate(zip(index, first, strict=True)):
         category = training.get(at, _BY_ROLE[tensor.role])
         follows_weights = category.is_weight or category is Category.GRADIENT
-        nbytes = _retyped(
-            graph.storages[key], largest[at].dtype, weight_dtype if follows_weights else activation_dtype
-        )
+        nbytes = _retyped(graph.storages[key], largest[at].dtype, weight_dtype if follows_weights else activation_dtype)
         storages.append(
             Storage(
                 key,
                 tensor.name,
                 _rounded(nbytes, rounding_bytes),
                 category,
-                resident=tensor.name not in producer or category is Category.OPTIMIZER,
+                resident=at in resident or category is Category.OPTIMIZER,
                 to_end=at in ends or category is Category.GRADIENT,
             )
         )
@@ -144,7 +143,7 @@ def build_schedule(
     return Schedule(storages=tuple(storages), steps=steps, held_until=held, unsized=unsized)
 
 
-def _training_categories(graph: Graph, index: Mapping[str, int]) -> dict[int, Category]:
+def _training_categories(graph: Graph, index: Mapping[str, int], resident: Set[int]) -> dict[int, Category]:
     """What the storages of a training graph are, beyond their tensors' roles.
 
     Saved: made in the forward phase and kept for backward. Gradient of a parameter: made in the backward
@@ -165,6 +164,8 @@ def _training_categories(graph: Graph, index: Mapping[str, int]) -> dict[int, Ca
     gone = {index[key] for key in graph.released if key in index}
     found: dict[int, Category] = {}
     for at, phase in born.items():
+        if at in resident:  # a weight written in place
+            continue
         kept = bool(gone) and at not in gone
         if phase == "backward" and (kept or at in updated or at in outputs):
             found[at] = Category.GRADIENT
@@ -172,7 +173,7 @@ def _training_categories(graph: Graph, index: Mapping[str, int]) -> dict[int, Ca
             found[at] = Category.OPTIMIZER
     for name in graph.saved_for_backward:
         at = index[names[name].storage_name if name in names else name]
-        if born.get(at) == "forward":
+        if born.get(at) == "forward" and at not in resident:
             found[at] = Category.SAVED
     return found
 
