@@ -49,30 +49,9 @@ def bind_inputs(values: Sequence[ValueRec], specs: Sequence[InputSpec], referenc
     for value in values:
         if value.name not in wanted:
             _find_batch(value, found)
-    open_inputs: list[str] = []
     for value in values:
-        kind = value.type
-        if kind.kind not in ("tensor", "sparse"):
-            if value.name in wanted:
-                raise UsageError(f"--input {value.name}: the input is a {kind.kind}, not a tensor", "leave it out")
-            found.infos[value.name] = Info(other=kind)
-            continue
-        spec = wanted.get(value.name)
-        if spec is not None:
-            found.infos[value.name] = Info(_elem(spec.dtype, kind.elem), spec.shape)
-            found.overridden |= (
-                kind.dims is None
-                or len(kind.dims) != len(spec.shape)
-                or any(
-                    isinstance(said, int) and said >= 0 and said != given
-                    for said, given in zip(kind.dims, spec.shape, strict=True)
-                )
-            )
-            continue
-        dims = None if kind.dims is None else tuple(_size(dim, found.sizes) for dim in kind.dims)
-        if dims is None or None in dims:
-            open_inputs.append(value.name)
-        found.infos[value.name] = Info(kind.elem, dims)
+        found.infos[value.name] = _bound(value, wanted.get(value.name), found)
+    open_inputs = [name for name, info in found.infos.items() if info.other is None and info.shape is None]
     if open_inputs:
         raise _open_error(values, open_inputs, wanted, found, reference)
     for name, info in found.infos.items():
@@ -81,6 +60,26 @@ def bind_inputs(values: Sequence[ValueRec], specs: Sequence[InputSpec], referenc
                 f"input {name!r}: expected sizes below 2^40, got {list(info.dims)}", "give its shape with --input"
             )
     return found
+
+
+def _bound(value: ValueRec, spec: InputSpec | None, found: Binding) -> Info:
+    """The input's type: as asked for, else as the file says, with sizes open that nothing settles."""
+    kind = value.type
+    if kind.kind not in ("tensor", "sparse"):
+        if spec is not None:
+            raise UsageError(f"--input {value.name}: the input is a {kind.kind}, not a tensor", "leave it out")
+        return Info(other=kind)
+    if spec is None:
+        return Info(kind.elem, None if kind.dims is None else tuple(_size(dim, found.sizes) for dim in kind.dims))
+    found.overridden |= (
+        kind.dims is None
+        or len(kind.dims) != len(spec.shape)
+        or any(
+            isinstance(said, int) and said >= 0 and said != given
+            for said, given in zip(kind.dims, spec.shape, strict=True)
+        )
+    )
+    return Info(_elem(spec.dtype, kind.elem), spec.shape)
 
 
 def _by_name(values: Sequence[ValueRec], specs: Sequence[InputSpec]) -> dict[str, InputSpec]:

@@ -25,11 +25,8 @@ def keeps_values(tensor: TensorRec, steering: frozenset[str]) -> bool:
     if tensor.name in steering:
         return True
     dtype = elem_dtype(tensor.elem)
-    return (
-        dtype.bits >= 32
-        and dtype.is_integer
-        and math.prod(tensor.dims) <= _STEERING
-        or (dtype.value == "bool" and math.prod(tensor.dims) <= 1)
+    return (dtype.bits >= 32 and dtype.is_integer and math.prod(tensor.dims) <= _STEERING) or (
+        dtype.value == "bool" and math.prod(tensor.dims) <= 1
     )
 
 

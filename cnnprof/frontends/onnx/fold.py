@@ -1,8 +1,8 @@
 """Evaluates the small integer subgraphs that steer shapes, in plain Python.
 
 ``evaluate`` answers for one node whose inputs' values (or, for Shape and Size, shapes) are known. The usual
-operators stand here; the rare ones go to onnx's reference evaluator, one node at a time
-(:mod:`cnnprof.frontends.onnx.reference`). Nothing above :data:`~cnnprof.frontends.onnx.values.MAX_ELEMENTS` is computed.
+operators stand here and in :mod:`~cnnprof.frontends.onnx.rearrange`; the rare ones go to onnx's reference
+evaluator (:mod:`~cnnprof.frontends.onnx.reference`). Nothing above ``MAX_ELEMENTS`` is computed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cnnprof.frontends.onnx.info import Info
-from cnnprof.frontends.onnx.records import Node
 from cnnprof.frontends.onnx.rearrange import REARRANGE
+from cnnprof.frontends.onnx.records import Node
 from cnnprof.frontends.onnx.values import MAX_ELEMENTS, Value, wrap
 
 __all__ = ["evaluate", "foldable"]

@@ -65,7 +65,7 @@ class Inference:
         outer: dict[str, Info] = {}
         made: set[str] = set()
         stop = start
-        for stop in range(start, min(start + width, len(nodes))):  # noqa: B007
+        for stop in range(start, min(start + width, len(nodes))):
             node = nodes[stop]
             if node.imports is not imports and node.imports != imports:
                 break

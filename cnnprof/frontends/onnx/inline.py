@@ -7,11 +7,12 @@ filled in, or take the function's default. A function that the operator table kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cnnprof.errors import GraphError, ModelError
 from cnnprof.frontends.onnx.records import Attr, FunctionRec, GraphRec, ModelRec, Node, ValueRec
+from cnnprof.frontends.onnx.wire import field
 from cnnprof.ops import table
 
 __all__ = ["inline_functions"]
@@ -146,11 +147,9 @@ class _Rewriter:
 
     def _graph(self, graph: GraphRec, outer: dict[str, str]) -> GraphRec:
         """A subgraph of a function body: what it defines itself keeps its name there."""
-        names = dict(outer)
-        for own in (*(v.name for v in graph.inputs), *(t.name for t in graph.initializers)):
-            names[own] = own
-        for node in graph.nodes:
-            names.update((name, name) for name in node.outputs)
+        own = [value.name for value in graph.inputs] + [tensor.name for tensor in graph.initializers]
+        own += [name for node in graph.nodes for name in node.outputs]
+        names = outer | dict(zip(own, own, strict=True))
         return replace(
             graph,
             nodes=[self.node(node, names) for node in graph.nodes],
@@ -160,15 +159,12 @@ class _Rewriter:
 
 def _renamed(attr: Attr, name: str) -> bytes | None:
     """The serialised attribute under another name: protobuf takes the last value of a field that repeats."""
-    from cnnprof.frontends.onnx.wire import field
-
     return None if attr.raw is None else attr.raw + field(1, name)
 
 
-def _on_graphs(attr: Attr, change: object) -> Attr:
-    apply = change
+def _on_graphs(attr: Attr, change: Callable[[GraphRec], GraphRec]) -> Attr:
     if isinstance(attr.value, GraphRec):
-        return replace(attr, value=apply(attr.value))  # type: ignore[operator]
+        return replace(attr, value=change(attr.value))
     if isinstance(attr.value, tuple) and attr.value and isinstance(attr.value[0], GraphRec):
-        return replace(attr, value=tuple(apply(graph) for graph in attr.value))  # type: ignore[operator]
+        return replace(attr, value=tuple(change(graph) for graph in attr.value))
     return attr

@@ -14,7 +14,7 @@ from cnnprof.frontends.onnx.convert import to_graph
 from cnnprof.frontends.onnx.digest import digest
 from cnnprof.frontends.onnx.info import Info
 from cnnprof.frontends.onnx.inline import inline_functions
-from cnnprof.frontends.onnx.records import GraphRec, ModelRec, TypeRec, ValueRec
+from cnnprof.frontends.onnx.records import GraphRec, ModelRec, TypeRec
 from cnnprof.frontends.onnx.source import opened
 from cnnprof.frontends.onnx.tracer import Context, Tracer
 from cnnprof.frontends.onnx.walker import walk_model

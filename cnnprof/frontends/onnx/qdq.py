@@ -46,5 +46,5 @@ def compute_dtypes(rows: Sequence[Row], infos: Mapping[str, Info]) -> dict[int, 
             continue
         data, weight = inputs[0], inputs[1]
         if data in source and weight in source and requantised(outputs[0] if outputs else None, True):
-            found[number] = infos[source[data]].dtype.value  # type: ignore[index]
+            found[number] = infos[source[data]].dtype.value
     return found

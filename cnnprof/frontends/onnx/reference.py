@@ -16,16 +16,17 @@ from cnnprof.frontends.onnx.values import MAX_ELEMENTS, Value
 __all__ = ["RARE", "evaluate_rare"]
 
 # Deterministic, and no larger than their inputs (or bounded by known ones).
-RARE = frozenset(
-    "ArgMax ArgMin BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Clip Compress CumSum EyeLike "
-    "GatherElements GatherND IsNaN MatMul NonZero OneHot Pad ReduceMean ReduceL1 ScatterElements ScatterND "
-    "Sign TopK Trilu Unique Exp Log Erf".split()
-)
+_NAMES = """
+    ArgMax ArgMin BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Clip Compress CumSum EyeLike Erf Exp
+    GatherElements GatherND IsNaN Log MatMul NonZero OneHot Pad ReduceL1 ReduceMean ScatterElements ScatterND
+    Sign TopK Trilu Unique
+"""
+RARE = frozenset(_NAMES.split())
 
 
 def evaluate_rare(node: Node, inputs: Sequence[Info | None]) -> list[Value] | None:
     """As :func:`cnnprof.frontends.onnx.fold.evaluate`."""
-    if node.domain or node.op_type not in RARE or node.op_type == "OneHot" and not _bounded(inputs):
+    if node.domain or node.op_type not in RARE or (node.op_type == "OneHot" and not _bounded(inputs)):
         return None
     if any(info is not None and info.value is None for info in inputs):
         return None
@@ -62,14 +63,14 @@ def evaluate_rare(node: Node, inputs: Sequence[Info | None]) -> list[Value] | No
             else Value(7, (0,), ())
             for n in node.outputs
         ]
-    except Exception:  # noqa: BLE001  the evaluator's failures on malformed nodes are of every class
+    except Exception:
         return None
 
 
 def _elem(dtype: object) -> int:
     from onnx.helper import np_dtype_to_tensor_dtype
 
-    return int(np_dtype_to_tensor_dtype(dtype))  # type: ignore[arg-type]
+    return int(np_dtype_to_tensor_dtype(dtype))
 
 
 def _bounded(inputs: Sequence[Info | None]) -> bool:

@@ -147,7 +147,7 @@ class Tracer:
         del self.steps[mark[0] :]
         for table, size in ((self.infos, mark[1]), (self.constants, mark[2])):
             while len(table) > size:
-                table.popitem()  # type: ignore[attr-defined]
+                table.popitem()
 
     def run(self, nodes: Sequence[Node], context: Context) -> None:
         """Execute ``nodes`` (names already those of ``infos``). Raises :class:`GraphError`."""

@@ -8,7 +8,7 @@ from cnnprof.frontends.onnx.fold import evaluate, foldable
 from cnnprof.frontends.onnx.info import Info
 from cnnprof.frontends.onnx.records import GraphRec, Node
 from cnnprof.frontends.onnx.tracer import Tracer
-from cnnprof.frontends.onnx.values import Value
+from cnnprof.frontends.onnx.values import Value, attr_value
 
 __all__ = ["trip_count"]
 
@@ -77,8 +77,7 @@ def _stepped(tracer: Tracer, body: GraphRec, carried: Sequence[str], limit: int 
         found[body.inputs[0].name] = Value(7, (), (step,))
         found[body.inputs[1].name] = Value(9, (), (True,))
         for node in nodes:
-            for name, value in zip(node.outputs, _run(tracer, node, found), strict=False):
-                found[name] = value
+            found.update(zip(node.outputs, _run(tracer, node, found), strict=False))
         again = found.get(condition)
         if again is None or len(again.data) != 1:
             return None
@@ -90,8 +89,6 @@ def _stepped(tracer: Tracer, body: GraphRec, carried: Sequence[str], limit: int 
 
 def _run(tracer: Tracer, node: Node, found: dict[str, Value | None]) -> list[Value | None]:
     if node.op_type == "Constant":
-        from cnnprof.frontends.onnx.values import attr_value
-
         return [attr_value(attr) for attr in node.attrs.values()][:1]
     inputs: list[Info | None] = []
     for name in node.inputs:

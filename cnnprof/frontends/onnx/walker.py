@@ -144,7 +144,7 @@ class Walker:
                 graph.name = text(buf, a, min(b, a + 1024))
         return graph
 
-    def node(self, start: int, stop: int, imports: dict[str, int], depth: int) -> Node:
+    def node(self, start: int, stop: int, imports: dict[str, int], depth: int) -> Node:  # noqa: PLR0912  one arm a field
         buf = self.buf
         memo = self._attrs
         op_type = domain = name = module = overload = ""
@@ -193,7 +193,7 @@ class Walker:
         raw = buf[start:stop] if whole else None
         return Node(op_type, domain, name, inputs, outputs, attrs, imports, raw, module, overload, "", graphs)
 
-    def attribute(self, start: int, stop: int, imports: dict[str, int], depth: int) -> Attr:  # noqa: PLR0912
+    def attribute(self, start: int, stop: int, imports: dict[str, int], depth: int) -> Attr:  # noqa: PLR0912  one arm a field
         buf = self.buf
         name = ref = ""
         kind, seen = 0, 0
@@ -249,7 +249,7 @@ class Walker:
         raw = buf[start:stop] if stop - start <= _MAX_RAW and kind not in _NOT_SHARED else None
         return Attr(name, kind, value, raw, ref)
 
-    def tensor(self, start: int, stop: int) -> TensorRec:
+    def tensor(self, start: int, stop: int) -> TensorRec:  # noqa: PLR0912  one arm a field
         buf = self.buf
         name, elem, where = "", 0, 0
         dims: list[int] = []

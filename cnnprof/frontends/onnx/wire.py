@@ -41,7 +41,7 @@ def varint(buf: Buffer, pos: int, end: int) -> tuple[int, int]:
     raise damaged(start, "the file ends inside a number")
 
 
-def scan(buf: Buffer, pos: int, end: int) -> Iterator[tuple[int, int, int]]:
+def scan(buf: Buffer, pos: int, end: int) -> Iterator[tuple[int, int, int]]:  # noqa: PLR0912  the hot loop
     """The fields of the message in [pos, end): (tag, value, 0) for a number, (tag, start, stop) for the rest.
 
     Skips payloads by their length, so their bytes are never touched. Raises :class:`ModelError`.
