@@ -38,6 +38,8 @@ from cnnprof.ops import (
     pool,
     pool_backward,
     pool_global,
+    quantize,
+    quantize_pointwise,
     rearrange,
     recurrent,
     recurrent_cells,
@@ -97,6 +99,8 @@ FAMILIES = (
     recurrent,
     recurrent_cells,
     embedding,
+    quantize,
+    quantize_pointwise,
 )
 
 
