@@ -130,6 +130,7 @@ class Budget:
     name: str
     models: tuple[str, ...]
     origin: Origin
+    model_origin: Origin
     root: str = "."
     inputs: tuple[str, ...] = ()
     batch: int | None = None

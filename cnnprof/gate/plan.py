@@ -140,8 +140,7 @@ def targets_of(budget: Budget) -> Iterator[Target]:
     for pattern in budget.models:
         found = list(_expand(pattern, Path(budget.root)))
         if not found:
-            origin = _model_origin(budget)
-            raise UsageError(f"{origin}: {pattern!r} matches no file", "correct the pattern, or remove it")
+            raise UsageError(f"{budget.model_origin}: {pattern!r} matches no file", "correct the pattern, or remove it")
         seen.update(dict.fromkeys(found))
     for reference in seen:
         yield Target(budget, _job(budget, reference))
@@ -168,8 +167,3 @@ def _same(job: Job, model: str, cwd: Path) -> bool:
     if job.reference == model:
         return True
     return (cwd / model).resolve() == Path(job.root, job.reference).resolve()
-
-
-def _model_origin(budget: Budget) -> Origin:
-    origin = budget.origin
-    return Origin(f"{origin.key}.model", origin.file, origin.line) if origin.file else Origin("MODEL")

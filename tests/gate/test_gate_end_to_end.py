@@ -103,9 +103,7 @@ def _no_baseline(repo: Any, net: Any) -> None:
 
 def _not_in_baseline(repo: Any, net: Any) -> None:
     _no_baseline(repo, net)
-    repo.write(
-        "cnnprof-baseline.json", '{"schema": "cnnprof.baseline/1", "cnnprof": "0.1.0", "budgets": {}}'
-    )
+    repo.write("cnnprof-baseline.json", '{"schema": "cnnprof.baseline/1", "cnnprof": "0.1.0", "budgets": {}}')
 
 
 def _old_baseline(repo: Any, net: Any) -> None:
@@ -115,7 +113,7 @@ def _old_baseline(repo: Any, net: Any) -> None:
 
 def _inputs_moved(repo: Any, net: Any) -> None:
     _renames(repo, net)
-    repo.write("cnnprof.toml", RELATIVE + 'batch = 2\n')
+    repo.write("cnnprof.toml", RELATIVE + "batch = 2\n")
 
 
 CASES = {
