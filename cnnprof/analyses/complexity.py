@@ -14,7 +14,7 @@ from operator import attrgetter
 from cnnprof.ir import Graph, Op, Role, Tensor
 from cnnprof.ops.bind import bind
 from cnnprof.ops.rules import free
-from cnnprof.ops.spec import Call, Formula, Memory, OpSpec, UncountableError
+from cnnprof.ops.spec import RULE_FAILURES, Call, Formula, Memory, OpSpec
 from cnnprof.ops.table import spec
 from cnnprof.ops.work import NO_WORK, Work
 
@@ -275,8 +275,8 @@ def _work(call: Call, entry: OpSpec | None, op: Op) -> tuple[Work | None, str | 
         return None, f"{op.op_type} is known, but its cost depends on data"
     try:
         return entry.work(call), None
-    except UncountableError as error:
-        return None, str(error)
+    except RULE_FAILURES as error:
+        return None, str(error) or type(error).__name__
 
 
 def _formula(call: Call, entry: OpSpec | None) -> Formula | None:
@@ -284,7 +284,7 @@ def _formula(call: Call, entry: OpSpec | None) -> Formula | None:
         return None
     try:
         return entry.formula(call)
-    except UncountableError:
+    except RULE_FAILURES:
         return None
 
 

@@ -18,6 +18,7 @@ from cnnprof.ops.window import Relation
 from cnnprof.ops.work import Work
 
 __all__ = [
+    "RULE_FAILURES",
     "Call",
     "Formula",
     "FormulaRule",
@@ -37,6 +38,10 @@ class UncountableError(Exception):
 
     The analysis reports the layer as unknown with this reason; it is never a zero.
     """
+
+
+# What a rule may raise on a call that no valid model has: attributes and shapes that contradict each other.
+RULE_FAILURES = (UncountableError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from cnnprof.ir import Graph, Op, Tensor
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops import table
 from cnnprof.ops.bind import bind
-from cnnprof.ops.spec import UncountableError
+from cnnprof.ops.spec import RULE_FAILURES
 from cnnprof.ops.window import Axes, Chain, DataDependent, Relation, Same
 
 __all__ = ["UNKNOWN", "Relations", "identity", "in_place_of", "relations_of", "steps"]
@@ -24,7 +24,7 @@ def relations_of(graph: Graph, op: Op) -> Relations:
     try:
         call = bind(graph, op)
         found = tuple(() if name is None else spec.window(call, index) for index, name in enumerate(op.outputs))
-    except UncountableError:
+    except RULE_FAILURES:
         return _unknown(graph, op)
     return tuple(
         tuple(
