@@ -18,7 +18,8 @@ from cnnprof.render.views.graph import Block, Drawing, graph_view
 __all__ = ["Drawn", "Figure", "draw_graph"]
 
 _HEIGHT, _PORT_HEIGHT, _MOST, _LEAST = 44.0, 22.0, 200.0, 96.0
-_MOST_INSIDE = 158.0
+_MOST_INSIDE = 176.0
+_NARROW = 400.0  # wider drawings take two columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Figure:
     title: str
     where: str
     svg: Markup
+    broad: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,8 @@ def draw_graph(profile: Profile, t: Translator) -> Drawn:
                 id=drawing.id,
                 title=fit(drawing.title, 270),
                 where=t("graph.times", count=drawing.times) if drawing.times > 1 else "",
-                svg=_svg(drawing, t, row_width=1000 if at == 0 else 1),
+                svg=(svg := _svg(drawing, t, row_width=1000 if at == 0 else 1))[0],
+                broad=svg[1] > _NARROW,
             )
             for at, drawing in enumerate(view.drawings)
         ),
@@ -56,7 +59,8 @@ def draw_graph(profile: Profile, t: Translator) -> Drawn:
     )
 
 
-def _svg(drawing: Drawing, t: Translator, *, row_width: float) -> Markup:
+def _svg(drawing: Drawing, t: Translator, *, row_width: float) -> tuple[Markup, float]:
+    """The drawing and its natural width in pixels."""
     most = _MOST if row_width > 1 else _MOST_INSIDE
     sizes = [_size(node, t, most) for node in drawing.nodes]
     placed = layout(sizes, drawing.edges, row_width=row_width)
@@ -67,11 +71,12 @@ def _svg(drawing: Drawing, t: Translator, *, row_width: float) -> Markup:
     )
     width, height = placed.width + 4, placed.height + 4
     label = t("graph.whole") if drawing.id == "g0" else drawing.title
-    return Markup(  # noqa: S704 - every text below is escaped
+    svg = Markup(  # noqa: S704 - every text below is escaped
         f'<svg class="graph" width="{width:.0f}" viewBox="-2 -2 {width:.0f} {height:.0f}" '
         f'role="graphics-document" aria-label="{escape(label)}">'
         f'<g class="c-edge">{edges}</g>{nodes}</svg>'
     )
+    return svg, width
 
 
 def _size(node: Block, t: Translator, most: float) -> tuple[float, float]:
@@ -85,7 +90,7 @@ def _size(node: Block, t: Translator, most: float) -> tuple[float, float]:
 def _second_line(node: Block, t: Translator) -> str:
     if node.kind == "layer":
         return node.what
-    return f"{t('graph.layers', count=node.sums.layers)} · {si(node.sums.macs)} MACs"
+    return f"{t('graph.layers', count=node.sums.layers)} · {si(node.sums.macs, 'MACs')}"
 
 
 def _node(node: Block, centre: tuple[float, float], size: tuple[float, float], t: Translator) -> str:

@@ -1,4 +1,4 @@
-"""Memory alive over the execution: a stepped area over the band of weights, the peak marked."""
+"""Memory alive over the execution beside the weights: a stepped area, the peak marked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WIDTH, _HEIGHT = 880, 220
 
 def memory_chart(view: MemoryView, profile: Profile, t: Translator) -> Markup:
     """One step per layer (or bucket of layers); each is a mark of its own for pointing and selecting."""
-    top, ticks = bytes_ticks(view.peak_bytes)
+    top, ticks = bytes_ticks(view.peak_bytes - view.weight_bytes)
 
     def y(value: float) -> float:
         return _HEIGHT * (1 - value / top)
@@ -33,14 +33,25 @@ def memory_chart(view: MemoryView, profile: Profile, t: Translator) -> Markup:
         steps.append({
             "x": point.first * per_op,
             "x2": (point.last + 1) * per_op,
-            "y": y(point.live_bytes),
+            "y": y(max(point.live_bytes - view.weight_bytes, 0)),
             "k": keyed(
                 f"n{point.first}" if point.first < len(names) else "",
-                t(key, name=first, first=first, last=last, bytes=nbytes(point.live_bytes)),
+                t(
+                    key,
+                    name=first,
+                    first=first,
+                    last=last,
+                    bytes=nbytes(max(point.live_bytes - view.weight_bytes, 0)),
+                ),
             ),
         })  # fmt: skip
     at = next((s for s, p in zip(steps, view.points, strict=True) if p.live_bytes == view.peak_bytes), None)
-    caption = t("memory.peak", peak=nbytes(view.peak_bytes))
+    caption = t(
+        "memory.peak",
+        live=nbytes(view.peak_bytes - view.weight_bytes),
+        weights=nbytes(view.weight_bytes),
+        peak=nbytes(view.peak_bytes),
+    )
     peak_x = (at["x"] + at["x2"]) / 2 if at else 0.0
     right = peak_x + 10 + text_px(caption) > _WIDTH
     marks = [
@@ -53,16 +64,12 @@ def memory_chart(view: MemoryView, profile: Profile, t: Translator) -> Markup:
         {"type": "rect", "from": {"data": "steps"}, "encode": {"enter": {
             "x": {"field": "x"}, "x2": {"field": "x2"}, "y": {"field": "y"}, "y2": {"value": _HEIGHT},
             "fill": {"value": "var(--area)"}, "description": {"field": "k"}}}},
-        {"type": "rect", "encode": {"enter": {
-            "x": {"value": 0}, "x2": {"value": _WIDTH}, "y": {"value": y(view.weight_bytes)},
-            "y2": {"value": _HEIGHT}, "fill": {"value": "var(--area-2)"},
-            "description": {"value": f"{t('memory.weights')}: {nbytes(view.weight_bytes)}"}}}},
         {"type": "line", "from": {"data": "line"}, "encode": {"enter": {
             "x": {"field": "x"}, "y": {"field": "y"}, "interpolate": {"value": "step-after"},
             "stroke": {"value": "var(--mark)"}, "strokeWidth": {"value": 1.5}, "aria": {"value": False}}}},
         {"type": "text", "encode": {"enter": {
             "x": {"value": _WIDTH / 2}, "y": {"value": _HEIGHT + 24}, "align": {"value": "center"},
-            "text": {"value": t("memory.axis")}, "fill": {"value": "var(--muted)"},
+            "text": {"value": t("axis.layers")}, "fill": {"value": "var(--muted)"},
             "aria": {"value": False}}}},
     ]  # fmt: skip
     if at:
@@ -71,7 +78,7 @@ def memory_chart(view: MemoryView, profile: Profile, t: Translator) -> Markup:
                 "x": {"value": peak_x}, "y": {"value": -8}, "y2": {"value": at["y"]},
                 "stroke": {"value": "var(--mark-2)"}, "strokeWidth": {"value": 1.5}}}},
             {"type": "text", "encode": {"enter": {
-                "x": {"value": peak_x + (-6 if right else 6)}, "y": {"value": -4},
+                "x": {"value": peak_x + (-6 if right else 6)}, "y": {"value": -6},
                 "align": {"value": "right" if right else "left"}, "text": {"value": caption},
                 "fill": {"value": "var(--ink)"}, "fontWeight": {"value": 600},
                 "aria": {"value": False}}}},
@@ -79,7 +86,7 @@ def memory_chart(view: MemoryView, profile: Profile, t: Translator) -> Markup:
     spec = {
         "width": _WIDTH,
         "height": _HEIGHT,
-        "padding": {"left": 76, "right": 4, "top": 18, "bottom": 32},
+        "padding": {"left": 76, "right": 4, "top": 22, "bottom": 32},
         "data": [
             {"name": "ticks", "values": [{"y": y(tick), "t": nbytes(tick)} for tick in ticks]},
             {"name": "steps", "values": steps},

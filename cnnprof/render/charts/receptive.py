@@ -73,7 +73,7 @@ def growth_chart(view: ReceptiveView, t: Translator) -> Markup:
                 "description": {"field": "k"}}}},
             {"type": "text", "encode": {"enter": {
                 "x": {"value": _WIDTH / 2}, "y": {"value": _HEIGHT + 26}, "align": {"value": "center"},
-                "text": {"value": t("receptive.axis")}, "fill": {"value": "var(--muted)"},
+                "text": {"value": t("axis.layers")}, "fill": {"value": "var(--muted)"},
                 "aria": {"value": False}}}},
         ],
     }  # fmt: skip

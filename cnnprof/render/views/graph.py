@@ -76,14 +76,15 @@ def graph_view(profile: Profile) -> GraphView:
         blocks: list[Block] = []
         for node in nodes:
             target = None
-            if node.part.children:
+            plain_chain = _as_chain(profile, node.part, wiring)
+            if node.part.children and plain_chain is None:
                 look = _look(profile, node.part)
                 seen[look] = seen.get(look, 0) + node.times
                 if look not in ids and len(node.part.members) > 1:
                     ids[look] = f"g{len(ids) + 1}"
                     queue.append((node.part, ids[look]))
                 target = ids.get(look)
-            blocks.append(_block(profile, node, target))
+            blocks.append(_block(profile, node, target, plain_chain))
         blocks, edges = _with_ports(part, nodes, blocks, edges, wiring)
         drawings.append(
             Drawing(id=name, title=part.path or part.label, times=1, nodes=tuple(blocks), edges=tuple(edges))
@@ -184,20 +185,28 @@ def _merge(
     return merged, kept, {home[i] for i in outside}, {home[i] for i in fed}
 
 
-def _block(profile: Profile, node: _Node, target: str | None) -> Block:
+def _as_chain(profile: Profile, part: Part, wiring: Wiring) -> tuple[Part, ...] | None:
+    """The layers of a small module that is nothing but one chain (convolution, norm, activation)."""
+    if not part.children or len(part.members) > 6:
+        return None
+    nodes, _ = _collapse(profile, acyclic(part.children, wiring), wiring)
+    if len(nodes) != 1 or nodes[0].times != 1 or any(p.children for p in nodes[0].parts):
+        return None
+    return nodes[0].parts
+
+
+def _block(profile: Profile, node: _Node, target: str | None, inside: tuple[Part, ...] | None) -> Block:
     total = Sums()
     for part in node.parts:
         total += part.sums
-    if node.part.children:
-        what = ""
-    else:
-        names = [describe(profile.layers[p.members[0]]) for p in node.parts[: None if node.times == 1 else 1]]
-        what = " · ".join(_SHORT.get(name, name) for name in names)
+    module = bool(node.part.children) and inside is None
+    layers = inside or node.parts[: None if node.times == 1 else 1]
+    names = [] if module else [describe(profile.layers[p.members[0]]) for p in layers]
     return Block(
         key=node.part.key,
-        title=node.part.label if node.part.children else node.parts[0].label,
-        what=what,
-        kind="module" if node.part.children else "layer",
+        title=node.part.label,
+        what=" · ".join(_SHORT.get(name, name) for name in names),
+        kind="module" if module else "layer",
         times=node.times,
         sums=total,
         target=target,

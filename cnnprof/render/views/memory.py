@@ -13,6 +13,7 @@ __all__ = ["Alive", "Lowering", "MemoryView", "Point", "memory_view"]
 
 _LISTED = 12
 _POINTS = 240
+_WEIGHTS = ("parameter", "buffer", "constant", "optimizer state")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,8 @@ class Lowering:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryView:
-    """``peak_layer`` is the index of the layer at the peak where it is one of this profile's layers."""
+    """``peak_layer`` is the index of the layer at the peak where it is one of this profile's layers; ``alive`` holds the
+    largest tensors there beside the weights, of those that the profile lists."""
 
     mode: str
     peak_bytes: int
@@ -59,7 +61,6 @@ class MemoryView:
     points: tuple[Point, ...]
     ops: int
     alive: tuple[Alive, ...]
-    alive_count: int
     categories: tuple[tuple[str, int], ...]
     arena_bytes: int | None
     arena_bound_bytes: int | None
@@ -79,6 +80,7 @@ def memory_view(profile: Profile) -> MemoryView | None:
     arena: Mapping[str, Any] = data.get("arena") or {}
     peak_bytes = int(peak["bytes"])
     activations = int(data.get("peak_activation_bytes", peak_bytes))
+    passing = [row for row in data.get("alive_at_peak", ()) if row.get("category") not in _WEIGHTS]
     return MemoryView(
         mode=str(data.get("mode", profile.mode)),
         peak_bytes=peak_bytes,
@@ -88,8 +90,7 @@ def memory_view(profile: Profile) -> MemoryView | None:
         peak_name=plain(name) if name else None,
         points=_points(timeline),
         ops=int(timeline.get("ops", len(timeline["live_bytes"]))),
-        alive=tuple(_alive(row, index) for row in data.get("alive_at_peak", ())[:_LISTED]),
-        alive_count=int(data.get("alive_at_peak_count", len(data.get("alive_at_peak", ())))),
+        alive=tuple(_alive(row, index) for row in passing[:_LISTED]),
         categories=tuple(
             sorted(
                 ((str(key), int(value)) for key, value in (data.get("by_category") or {}).items() if value),

@@ -9,6 +9,7 @@ from typing import Any
 from cnnprof.profile import Profile
 from cnnprof.render.quantities import nbytes, percent, plain, seconds, shape, si
 from cnnprof.render.views.breakdown import Stages, stages
+from cnnprof.render.views.labels import shortened
 from cnnprof.render.views.memory import MemoryView
 from cnnprof.render.views.receptive import ReceptiveView
 
@@ -101,7 +102,7 @@ def _memory_card(memory: MemoryView | None, reference: str) -> Card:
                 "card.memory.parts",
                 {"weights": nbytes(memory.weight_bytes), "live": nbytes(memory.peak_activation_bytes)},
             ),
-            *((("card.memory.at", {"layer": memory.peak_name}),) if memory.peak_name else ()),
+            *((("card.memory.at", {"layer": shortened(memory.peak_name, 24)}),) if memory.peak_name else ()),
         ),
     )
 

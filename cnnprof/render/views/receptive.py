@@ -148,7 +148,7 @@ def _windows(rows: list[tuple[int, Layer, Field]]) -> tuple[Window, ...]:
         sides = [side or 1.0 for side in field.size]
         last[step] = Window(
             key=f"n{index}",
-            name=plain(layer.name),
+            name=plain(layer.scope or layer.name),
             height=sides[-2] if len(sides) > 1 else 1.0,
             width=sides[-1],
         )

@@ -1,0 +1,255 @@
+"""The compare page's charts: fronts, timeline, cost over depth, receptive field, difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from cnnprof.render.charts.axes import log_ticks, ticks
+from cnnprof.render.charts.frame import frame, layers, line, points, texts
+from cnnprof.render.charts.labels import place_labels
+from cnnprof.render.charts.svg import draw, fit, keyed
+from cnnprof.render.i18n import Translator
+from cnnprof.render.quantities import si
+from cnnprof.render.units import quantity
+from cnnprof.render.views.compare import AXES, CompareRow, Cumulative, FieldCurve, pareto
+
+__all__ = ["cumulative_chart", "field_chart", "front_chart", "timeline_chart"]
+
+_WIDTH, _HEIGHT = 880, 380
+_PADDING = {"left": 62, "right": 18, "top": 30, "bottom": 46}
+
+
+def _log_place(low: float, high: float, length: float, value: float) -> float:
+    span = math.log10(high) - math.log10(low)
+    return length * (math.log10(value) - math.log10(low)) / span
+
+
+def _radius(parameters: int) -> float:
+    """Area grows with the square root of parameters: 60 k and 140 M both stay readable."""
+    return 3 + 1.1 * (max(parameters, 1) / 1e6) ** 0.25 * 2.2
+
+
+def _hue(names: Sequence[str], name: str) -> str:
+    return f"var(--s{list(dict.fromkeys(names)).index(name) % 8})"
+
+
+def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup | None:
+    """Accuracy against a cost (log), bubbles for parameters, the Pareto front as a line. None below 2 points."""
+    unit = dict(AXES)[axis]
+    shown = [row for row in rows if row.top1_percent is not None and (row.value(axis) or 0) > 0]
+    if len(shown) < 2:
+        return None
+    costs = [row.value(axis) or 0.0 for row in shown]
+    scores = [row.top1_percent or 0.0 for row in shown]
+    low, high, x_ticks = log_ticks(min(costs), max(costs))
+    base = math.floor(min(scores) / 5) * 5.0
+    top, y_marks = ticks(max(scores) - base, 5)
+
+    def place(i: int) -> tuple[float, float]:
+        return _log_place(low, high, _WIDTH, costs[i]), _HEIGHT * (1 - (scores[i] - base) / top)
+
+    front = pareto(list(zip(costs, scores, strict=True)))
+    order = [*front, *sorted(set(range(len(shown))) - set(front))]
+    labels = place_labels(
+        [(*place(i), _radius(shown[i].parameters), shown[i].name) for i in order], _WIDTH, _HEIGHT
+    )
+    themes = [row.theme for row in shown]
+    dots = [
+        {
+            "x": place(i)[0],
+            "y": place(i)[1],
+            "a": math.pi * _radius(row.parameters) ** 2,
+            "c": _hue(themes, row.theme),
+            "k": keyed(
+                row.key,
+                t(
+                    "compare.mark",
+                    name=row.name,
+                    top1=f"{scores[i]:.1f} %",
+                    cost=quantity(costs[i], unit),
+                    metric=t(f"metric.{axis}"),
+                    parameters=si(row.parameters),
+                ),
+            ),
+        }
+        for i, row in enumerate(shown)
+    ]
+    spec = {
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "padding": _PADDING,
+        "data": layers({
+            "front": [{"x": place(i)[0], "y": place(i)[1]} for i in front],
+            "dots": dots,
+            "labels": [{"x": p.x, "y": p.y, "t": p.text, "align": p.align} for p in labels],
+        }),
+        "marks": [
+            *frame(
+                _WIDTH,
+                _HEIGHT,
+                x_ticks=[(_log_place(low, high, _WIDTH, v), quantity(v, unit)) for v in x_ticks],
+                y_ticks=[(_HEIGHT * (1 - v / top), f"{base + v:g} %") for v in y_marks],
+                x_title=t(f"metric.{axis}"),
+                y_title=t("compare.top1"),
+            ),
+            line("front", "var(--mark-2)", width=1.5),
+            points("dots"),
+            texts("labels"),
+        ],
+    }  # fmt: skip
+    return draw(spec, label=t("compare.front_label", metric=t(f"metric.{axis}")))
+
+
+def timeline_chart(rows: Sequence[CompareRow], t: Translator) -> Markup | None:
+    """MACs (log) over the year of publication, bubbles for parameters. None below 3 dated models."""
+    shown = [row for row in rows if row.year is not None and row.macs]
+    if len({row.year for row in shown}) < 3:
+        return None
+    years = [row.year or 0 for row in shown]
+    first, last = min(years), max(years)
+    low, high, y_ticks = log_ticks(min(r.macs for r in shown), max(r.macs for r in shown))
+
+    def x_of(year: float) -> float:
+        return 24 + (_WIDTH - 48) * (year - first) / (last - first)
+
+    by_year: dict[int, int] = {}
+    places = []
+    for row, year in zip(shown, years, strict=True):
+        by_year[year] = by_year.get(year, -1) + 1
+        places.append((x_of(year), _HEIGHT - _log_place(low, high, _HEIGHT, row.macs)))
+    order = sorted(range(len(shown)), key=lambda i: (by_year[years[i]], years[i], i))
+    labels = place_labels(
+        [(*places[i], _radius(shown[i].parameters), shown[i].name) for i in order], _WIDTH, _HEIGHT
+    )
+    themes = [row.theme for row in shown]
+    step = max(1, math.ceil((last - first) / 14))
+    spec = {
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "padding": _PADDING,
+        "data": layers({
+            "dots": [
+                {
+                    "x": x, "y": y, "a": math.pi * _radius(row.parameters) ** 2,
+                    "c": _hue(themes, row.theme),
+                    "k": keyed(row.key, t("compare.dated", name=row.name, year=row.year, macs=si(row.macs),
+                                          parameters=si(row.parameters))),
+                }
+                for row, (x, y) in zip(shown, places, strict=True)
+            ],
+            "labels": [{"x": p.x, "y": p.y, "t": p.text, "align": p.align} for p in labels],
+        }),
+        "marks": [
+            *frame(
+                _WIDTH,
+                _HEIGHT,
+                x_ticks=[(x_of(year), str(year)) for year in range(first, last + 1, step)],
+                y_ticks=[(_HEIGHT - _log_place(low, high, _HEIGHT, v), si(v)) for v in y_ticks],
+                y_title=t("metric.macs"),
+            ),
+            points("dots"),
+            texts("labels"),
+        ],
+    }  # fmt: skip
+    return draw(spec, label=t("compare.timeline"))
+
+
+def cumulative_chart(curves: Sequence[Cumulative], t: Translator) -> Markup | None:
+    """Small multiples: the share of MACs and of parameters reached at each relative depth."""
+    if not curves:
+        return None
+    columns, cell_w, cell_h, gap_x, gap_y = 6, 132.0, 74.0, 24.0, 40.0
+    rows = -(-len(curves) // columns)
+    width = columns * cell_w + (columns - 1) * gap_x
+    height = rows * (cell_h + gap_y)
+    data: dict[str, list[dict[str, Any]]] = {"cells": [], "titles": []}
+    marks: list[dict[str, Any]] = []
+    for at, curve in enumerate(curves):
+        left = (at % columns) * (cell_w + gap_x)
+        top = (at // columns) * (cell_h + gap_y) + 22
+        data["cells"].append({
+            "x": left, "y": top, "w": cell_w, "h": cell_h,
+            "k": keyed(curve.key, t("compare.depth_mark", name=curve.name,
+                                    macs=f"{100 * curve.half_macs:.0f} %",
+                                    parameters=f"{100 * curve.half_parameters:.0f} %")),
+        })  # fmt: skip
+        data["titles"].append({"x": left, "y": top - 7, "t": fit(curve.name, cell_w, 11), "align": "left"})
+        for kind, shares, colour in (
+            ("m", curve.macs, "var(--mark)"),
+            ("p", curve.parameters, "var(--mark-2)"),
+        ):
+            last = len(shares) - 1
+            data[f"{kind}{at}"] = [
+                {"x": left + cell_w * i / last, "y": top + cell_h * (1 - share)}
+                for i, share in enumerate(shares)
+            ]
+            marks.append(line(f"{kind}{at}", colour))
+    cells = {
+        "type": "rect",
+        "from": {"data": "cells"},
+        "encode": {"enter": {
+            "x": {"field": "x"}, "y": {"field": "y"}, "width": {"field": "w"}, "height": {"field": "h"},
+            "fill": {"value": "var(--raise)"}, "cornerRadius": {"value": 3}, "description": {"field": "k"},
+        }},
+    }  # fmt: skip
+    spec = {
+        "width": width,
+        "height": height,
+        "padding": 3,
+        "data": layers(data),
+        "marks": [cells, *marks, texts("titles", colour="var(--ink)")],
+    }
+    return draw(spec, label=t("compare.depth_label"))
+
+
+def field_chart(curves: Sequence[FieldCurve], t: Translator) -> Markup | None:
+    """Receptive field over relative depth, as a multiple of the input's side (log)."""
+    curves = [curve for curve in curves if curve.points]
+    if not curves:
+        return None
+    values = [value for curve in curves for _, value in curve.points]
+    low, high, y_ticks = log_ticks(min(values), max(1.0, *values))
+
+    def place(point: tuple[float, float]) -> dict[str, float]:
+        return {"x": _WIDTH * point[0], "y": _HEIGHT - _log_place(low, high, _HEIGHT, point[1])}
+
+    data: dict[str, list[dict[str, Any]]] = {"ends": []}
+    marks = []
+    for at, curve in enumerate(curves):
+        placed = [place(point) for point in curve.points]
+        data[f"f{at}"] = placed
+        marks.append(line(f"f{at}", f"var(--s{at % 8})", width=1.5, step=True))
+        data["ends"].append({
+            **placed[-1], "a": 40, "c": f"var(--s{at % 8})",
+            "k": keyed(curve.key, t("compare.field_mark", name=curve.name, times=f"{curve.points[-1][1]:.2g}")),
+        })  # fmt: skip
+    ends = [(row["x"], row["y"], 4.0, curve.name) for row, curve in zip(data["ends"], curves, strict=True)]
+    data["labels"] = [
+        {"x": p.x, "y": p.y, "t": p.text, "align": p.align} for p in place_labels(ends, _WIDTH, _HEIGHT)
+    ]
+    data["unit"] = [place((0.0, 1.0)), place((1.0, 1.0))]
+    spec = {
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "padding": _PADDING,
+        "data": layers(data),
+        "marks": [
+            *frame(
+                _WIDTH,
+                _HEIGHT,
+                x_ticks=[(_WIDTH * v / 4, f"{25 * v} %") for v in range(5)],
+                y_ticks=[(place((0.0, v))["y"], f"{v:g}×") for v in y_ticks],
+                x_title=t("compare.depth"),
+                y_title=t("compare.field_axis"),
+            ),
+            line("unit", "var(--ink)", width=1),
+            *marks,
+            points("ends"),
+            texts("labels"),
+        ],
+    }
+    return draw(spec, label=t("compare.field_label"))
