@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -80,8 +80,10 @@ def entry() -> NoReturn:
     if debug and sys.argv[1] != "--debug":  # also after the command, where people add it
         sys.argv = [sys.argv[0], "--debug", *(arg for arg in sys.argv[1:] if arg != "--debug")]
     try:
-        code = cli.main(prog_name="cnnprof", standalone_mode=False)
+        code = _invoke()
         sys.stdout.flush()
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
     except click.exceptions.Abort:
         _leave(130, "interrupted")
     except click.ClickException as error:
@@ -102,6 +104,14 @@ def entry() -> NoReturn:
             raise
         _leave(3, f"error: internal: {type(error).__name__}: {error}; run again with --debug and report it")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _invoke() -> Any:
+    if "_CNNPROF_COMPLETE" in os.environ:
+        return cli.main(prog_name="cnnprof")
+    # Not cli.main: it turns a closed pipe into exit code 1, which here means that the gate says no.
+    with cli.make_context("cnnprof", sys.argv[1:]) as context:
+        return cli.invoke(context)
 
 
 def _leave(code: int, message: str) -> NoReturn:

@@ -23,7 +23,12 @@ def console(*, width: int | None = None) -> Console:
     """A console on standard output: colour only on a terminal, 80 columns (or $COLUMNS) when piped."""
     from rich.console import Console
 
-    return Console(width=width, highlight=False, emoji=False, markup=False)
+    class QuietConsole(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would exit with 1, which here means that the gate says no.
+            raise BrokenPipeError
+
+    return QuietConsole(width=width, highlight=False, emoji=False, markup=False)
 
 
 def deliver(text: str, path: str | None) -> None:

@@ -89,7 +89,7 @@ def _optional(profile: Profile) -> list[tuple[str, str]]:
     pairs = []
     if "peak_bytes" in profile.totals:
         peak = profile.memory.get("peak", {}) if profile.memory else {}
-        where = f" at {plain(str(peak['layer']))}" if peak.get("layer") else ""
+        where = f" at {plain(str(peak['op']))}" if peak.get("op") else ""
         pairs.append(("peak memory", f"{nbytes(profile.totals['peak_bytes'])}{where}"))
     if profile.receptive_field is not None:
         pairs.append(("receptive field", receptive_field_line(profile)))

@@ -24,7 +24,7 @@ def print_profile(console: Console, profile: Profile, selection: Selection, *, r
     from rich.table import Table
     from rich.text import Text
 
-    console.print(Text(header_line(profile), style="bold"), soft_wrap=True)
+    console.print(Text(header_line(profile), style="bold", overflow="fold"))
     if selection.rows:
         console.print(_table(console, profile, selection, rolled=rolled))
     grid = Table.grid(padding=(0, 2))
