@@ -91,7 +91,7 @@ SPECS: tuple[OpSpec, ...] = (
     _gradient("resize_linear3d_backward", "upsample_trilinear3d_backward", _adds_in(8)),
     _gradient(
         "resize_cubic_backward",
-        "upsample_bicubic2d_backward _upsample_bicubic2d_aa_backward",
+        "upsample_bicubic2d_backward _upsample_bicubic2d_aa_backward _upsample_lanczos2d_aa_backward",
         _adds_in(16),
     ),
     _gradient(

@@ -128,7 +128,7 @@ SPECS: tuple[OpSpec, ...] = (
         "random_normal",
         _NORMAL,
         onnx("RandomNormal RandomNormalLike"),
-        aten("randn randn_like normal normal_functional"),
+        aten("randn randn_like normal normal_functional poisson binomial _standard_gamma"),
         _in_place("exponential_ log_normal_ cauchy_ geometric_ exponential log_normal cauchy geometric"),
     ),
     OpSpec(

@@ -120,7 +120,7 @@ NEAREST_MODES: dict[str, Callable[[float], int]] = {
 
 # -- kernels: the distances at which they vanish; beyond the last they are zero -----------------------
 
-_ZEROS = {"linear": (1.0,), "cubic": (1.0, 2.0)}
+_ZEROS = {"linear": (1.0,), "cubic": (1.0, 2.0), "lanczos": (1.0, 2.0, 3.0)}
 
 
 def _reaches(mode: str, distance: float) -> bool:
@@ -136,9 +136,7 @@ def _taps(axis: AxisResize, x: float) -> tuple[int, ...]:
         x = min(max(x, 0.0), float(last))
     reach = _ZEROS[axis.mode][-1] * stretch
     taps = [
-        j
-        for j in range(math.floor(x - reach), math.ceil(x + reach) + 1)
-        if _reaches(axis.mode, abs(j - x) / stretch)
+        j for j in range(math.floor(x - reach), math.ceil(x + reach) + 1) if _reaches(axis.mode, abs(j - x) / stretch)
     ]
     if axis.exclude_outside or axis.antialias:
         return tuple(j for j in taps if 0 <= j <= last)

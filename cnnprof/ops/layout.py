@@ -140,9 +140,7 @@ def _movedim(call: Call) -> Call:
     target = [axis_of(axis, rank) for axis in _tuple(call.attr("destination"))]
     placed = dict(zip(target, source, strict=True))
     rest = iter(axis for axis in range(rank) if axis not in source)
-    return call.with_attributes(
-        {"perm": tuple(placed[a] if a in placed else next(rest) for a in range(rank))}
-    )
+    return call.with_attributes({"perm": tuple(placed[a] if a in placed else next(rest) for a in range(rank))})
 
 
 def _transpose_window(call: Call, _output: int) -> Relations:
@@ -173,9 +171,7 @@ def _expand_window(call: Call, output: int) -> Relations:
     return first_only(call, broadcast_axes(call.shape(0), call.out_shape(output)))
 
 
-_VIEWS = (
-    "view _unsafe_view reshape _reshape_alias unflatten view_as_real view_as_complex _reshape_copy view_copy"
-)
+_VIEWS = "view _unsafe_view reshape _reshape_alias unflatten view_as reshape_as ravel _reshape_copy view_copy"
 
 SPECS: tuple[OpSpec, ...] = (
     moving(
@@ -209,6 +205,7 @@ SPECS: tuple[OpSpec, ...] = (
         aten("expand expand_copy expand_as broadcast_to", _aten_expand),
         shapes=_stated_shape,
     ),
+    moving("as_complex", _inputs_from, aten("view_as_real view_as_complex"), memory=Memory.VIEW),
     moving("as_strided", _inputs_from, aten("as_strided as_strided_copy")),
     moving("shape", no_data, onnx("Shape"), aten("_shape_as_tensor"), memory=Memory.METADATA),
     moving("size", no_data, onnx("Size"), aten("sym_numel"), memory=Memory.METADATA),

@@ -41,7 +41,10 @@ _ROWS: tuple[tuple[str, Work, str, str], ...] = (
     ("where", CMP, "Where", "where masked_fill"),
     ("nan_to_num", Work(cmp=3), "", "nan_to_num"),
     ("heaviside", CMP, "", "heaviside"),
-    ("copysign", CMP, "", "copysign"),
+    ("copysign", CMP, "", "copysign nextafter"),
+    ("ldexp", MUL, "", "ldexp frexp"),
+    ("cross", Work(mul=2, add=1), "", "linalg_cross cross"),
+    ("complex", Work(), "", "complex"),
     # functions
     ("exp", FUN, "Exp", "exp"),
     ("exp2", FUN, "", "exp2 special_exp2"),
@@ -72,6 +75,18 @@ _ROWS: tuple[tuple[str, Work, str, str], ...] = (
     ("polygamma", FUN, "", "polygamma"),
     ("sinc", Work(mul=1, div=1, transcendental=1), "", "sinc special_sinc"),
     ("bessel", FUN, "", "i0 special_i0 special_i0e special_i1 special_i1e"),
+    (
+        "special_function",  # one evaluation of a series or a continued fraction
+        FUN,
+        "",
+        "igamma igammac mvlgamma special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0 "
+        "special_bessel_y1 special_entr special_erfcx special_log_ndtr special_ndtri special_ndtr special_zeta "
+        "special_modified_bessel_i0 special_modified_bessel_i1 special_modified_bessel_k0 "
+        "special_modified_bessel_k1 special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1 "
+        "special_spherical_bessel_j0 special_hermite_polynomial_h special_hermite_polynomial_he "
+        "special_laguerre_polynomial_l special_legendre_polynomial_p special_chebyshev_polynomial_t "
+        "special_chebyshev_polynomial_u special_chebyshev_polynomial_v special_chebyshev_polynomial_w",
+    ),
     ("atan2", Work(div=1, transcendental=1), "", "atan2 arctan2"),
     ("hypot", Work(mul=2, add=1, transcendental=1), "", "hypot"),
     ("logaddexp", Work(cmp=1, add=3, transcendental=2), "", "logaddexp logaddexp2"),
@@ -182,7 +197,10 @@ SPECS: tuple[OpSpec, ...] = (
         "identity",
         pointwise_window,
         onnx("Identity", without_attributes),
-        aten("alias detach lift_fresh lift positive _conj resolve_conj resolve_neg", without_attributes),
+        aten(
+            "alias detach lift_fresh lift positive conj _conj resolve_conj resolve_neg _neg_view real imag",
+            without_attributes,
+        ),
         memory=Memory.VIEW,
         shapes=lambda call: (call.shape(0),),
     ),
@@ -206,7 +224,7 @@ SPECS: tuple[OpSpec, ...] = (
     moving(
         "copy",
         pointwise_window,
-        aten("clone contiguous alias_copy detach_copy", without_attributes),
+        aten("clone contiguous alias_copy detach_copy lift_fresh_copy pin_memory _pin_memory", without_attributes),
         (Spelling("aten:copy_", _from_copy), Spelling("aten:copy", _from_copy)),
         shapes=lambda call: (call.shape(0),),
         formula=linear_formula,

@@ -154,9 +154,7 @@ def _shapes(call: Call) -> tuple[Shape | None, ...]:
     if "axes" not in call.attributes:
         return (None,)
     axes, keep = call.attr("axes"), call.get("keepdims", False)
-    shape = tuple(
-        1 if axis in axes else size for axis, size in enumerate(call.shape(0)) if keep or axis not in axes
-    )
+    shape = tuple(1 if axis in axes else size for axis, size in enumerate(call.shape(0)) if keep or axis not in axes)
     return (shape,) * max(1, len(call.outputs))
 
 
@@ -210,12 +208,8 @@ def _scan_window(call: Call, _output: int) -> Relations:
     axis, size = call.attr("axis"), shape[call.attr("axis")]
     skip = 1 if call.get("exclusive") else 0
     reverse = call.get("reverse", False)
-    table = tuple(
-        tuple(range(o + skip, size)) if reverse else tuple(range(o + 1 - skip)) for o in range(size)
-    )
-    maps: tuple[AxisMap, ...] = tuple(
-        Lookup(axis, table) if a == axis else Same(a) for a in range(len(shape))
-    )
+    table = tuple(tuple(range(o + skip, size)) if reverse else tuple(range(o + 1 - skip)) for o in range(size))
+    maps: tuple[AxisMap, ...] = tuple(Lookup(axis, table) if a == axis else Same(a) for a in range(len(shape)))
     return first_only(call, Axes(maps))
 
 
@@ -276,7 +270,7 @@ SPECS: tuple[OpSpec, ...] = (
     ),
     _reduction("variance", _variance, aten("var var_mean", _from_aten)),
     _reduction("deviation", _deviation, aten("std std_mean", _from_aten)),
-    _reduction("any", _extreme, aten("any all", _from_aten)),
+    _reduction("any", _extreme, aten("any all _is_all_true _is_any_true", _from_aten)),
     _reduction("count_nonzero", lambda i, o: Work(cmp=i, add=i - o), aten("count_nonzero", _from_aten)),
     _reduction("argmax", _extreme, onnx("ArgMax", _arg_from_onnx), aten("argmax", _from_aten)),
     _reduction("argmin", _extreme, onnx("ArgMin", _arg_from_onnx), aten("argmin", _from_aten)),

@@ -51,9 +51,7 @@ def resized_axes(call: Call) -> tuple[AxisResize, ...]:
             antialias=call.get("antialias", False),
             roi=roi,
         )
-        for size, out, scale, roi in zip(
-            call.shape(0), call.attr("sizes"), call.attr("scales"), rois, strict=True
-        )
+        for size, out, scale, roi in zip(call.shape(0), call.attr("sizes"), call.attr("scales"), rois, strict=True)
     )
 
 
@@ -128,9 +126,7 @@ def _extents(call: Call, axes: tuple[int, ...], rois: tuple[Any, ...]) -> tuple[
     if scales:
         full = tuple(single(s) for s in _spread(tuple(scales), axes, rank, 1.0))
         widths = tuple(1.0 if roi is None else roi[1] - roi[0] for roi in rois)
-        return full, tuple(
-            math.floor(single(single(d * w) * s)) for d, w, s in zip(shape, widths, full, strict=True)
-        )
+        return full, tuple(math.floor(single(single(d * w) * s)) for d, w, s in zip(shape, widths, full, strict=True))
     out = _known_out(call)
     if out is None:
         return None, None
@@ -193,8 +189,7 @@ def _aten_scales(call: Call, sizes: Shape, rank: int) -> tuple[float, ...]:
         names = ("scales",) if rank == 1 else ("scales_d", "scales_h", "scales_w")[-rank:]
         factors = [call.get(name) for name in names]
     return tuple(
-        float(factor) if factor else out / size
-        for factor, out, size in zip(factors, sizes, shape, strict=True)
+        float(factor) if factor else out / size for factor, out, size in zip(factors, sizes, shape, strict=True)
     )
 
 
@@ -253,6 +248,7 @@ SPECS: tuple[OpSpec, ...] = (
             ),
             *aten("upsample_bicubic2d", _from_aten("cubic", "half_pixel", cubic_a=-0.75)),
             *aten("_upsample_bilinear2d_aa", _from_aten("linear", "half_pixel", antialias=True)),
+            *aten("_upsample_lanczos2d_aa", _from_aten("lanczos", "half_pixel", antialias=True)),
             *aten("_upsample_bicubic2d_aa", _from_aten("cubic", "half_pixel", antialias=True, cubic_a=-0.5)),
         ),
     ),
