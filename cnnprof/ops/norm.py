@@ -40,9 +40,7 @@ def normalised(call: Call, elements: int, groups: int) -> Work:
 
 def _extras(call: Call, elements: int) -> Work:
     """The fused skip connection and bias (inputs 3 and 4), and the activation."""
-    return (
-        Work(add=elements * (call.has(3) + call.has(4))) + activation_unit(call.get("activation")) * elements
-    )
+    return Work(add=elements * (call.has(3) + call.has(4))) + activation_unit(call.get("activation")) * elements
 
 
 def channels_of(call: Call) -> int:
@@ -104,20 +102,25 @@ def _layer_window(call: Call, output: int) -> tuple[Relation | None, ...]:
     return tuple(relations)
 
 
-def _group_window(call: Call, _output: int) -> tuple[Relation | None, ...]:
-    """A unit sees its group's channels, everywhere."""
-    rank = len(call.shape(0))
-    channel = rank - 1 if call.get("channels_last", False) else 1
+def _group_window(call: Call, output: int) -> tuple[Relation | None, ...]:
+    """A unit sees its group's channels, everywhere. Output 1 is the fused sum, or the groups' statistics."""
+    shape = call.shape(0)
+    channel = len(shape) - 1 if call.get("channels_last", False) else 1
     size, groups = channels_of(call), call.attr("groups")
     width = max(1, size // groups)
-    table = tuple(tuple(range(c // width * width, (c // width + 1) * width)) for c in range(size))
-    maps: list[AxisMap] = [All()] * rank
+    spans = tuple(tuple(range(g * width, (g + 1) * width)) for g in range(groups))
+    maps: list[AxisMap] = [All()] * len(shape)
     maps[0] = Same(0)
-    maps[channel] = Lookup(channel, table)
+    if output > 0 and call.has(3):
+        maps = [Same(axis) for axis in range(len(shape))]
+    elif output > 0:
+        maps[channel] = Lookup(1, spans)
+    else:
+        maps[channel] = Lookup(channel, tuple(spans[c // width] for c in range(size)))
     relations = _weights(call)
     relations[0] = Axes(tuple(maps))
-    if call.has(3) and not call.input(3).is_weight:
-        relations[3] = Axes(tuple(maps)) if len(call.shape(3)) == rank else None
+    if output == 0 and relations[3:] and relations[3] is not None:
+        relations[3] = Axes(tuple(maps)) if len(call.shape(3)) == len(shape) else relations[3]
     return tuple(relations)
 
 
@@ -135,8 +138,11 @@ def _layer_shapes(call: Call) -> tuple[Shape | None, ...]:
     return tuple((shape, statistics, statistics, shape)[: max(1, len(call.outputs))])
 
 
-def _skip_group_shapes(call: Call) -> tuple[Shape | None, ...]:
-    return (call.shape(0),) * max(1, len(call.outputs))
+def _group_shapes(call: Call) -> tuple[Shape | None, ...]:
+    """Output, then the fused sum, or mean and reciprocal deviation of every group."""
+    shape = call.shape(0)
+    more: Shape = shape if call.has(3) else (shape[0], call.attr("groups"))
+    return (shape, *(more for _ in call.outputs[1:]))
 
 
 # -- spellings ------------------------------------------------------------------------------------------
@@ -238,10 +244,7 @@ SPECS = (
             Spelling("onnx:LayerNormalization", _from_onnx_axis),
             Spelling("com.microsoft:LayerNormalization", _from_onnx_axis),
             Spelling("com.microsoft:SkipLayerNormalization", _from_skip_layer),
-            *(
-                Spelling(f"aten:{name}", _from_normalized_shape)
-                for name in ("native_layer_norm", "layer_norm")
-            ),
+            *(Spelling(f"aten:{name}", _from_normalized_shape) for name in ("native_layer_norm", "layer_norm")),
             Spelling("torch:layer_norm", _from_normalized_shape),
         ),
     ),
@@ -266,7 +269,7 @@ SPECS = (
         work=_group_work,
         formula=_formula,
         window=_group_window,
-        shapes=_skip_group_shapes,
+        shapes=_group_shapes,
         roles=_SKIP,
         spellings=(
             Spelling("onnx:GroupNormalization", _group_from_onnx),

@@ -97,16 +97,18 @@ def _embed_work(call: Call) -> Work:
     elements = call.out_elements()
     sums = 2 if call.has(4) else 1
     unit = Work(add=3 + call.has(6), mul=2 + call.has(5))
-    return unit * elements + Work(
-        add=sums * elements, transcendental=elements // max(1, call.out_shape()[-1])
-    )
+    return unit * elements + Work(add=sums * elements, transcendental=elements // max(1, call.out_shape()[-1]))
 
 
 def _embed_formula(call: Call) -> Formula:
     return product("E", call.out_elements())
 
 
-def _embed_window(call: Call, _output: int) -> tuple[Relation | None, ...]:
+def _embed_window(call: Call, output: int) -> tuple[Relation | None, ...]:
+    """Token by token; output 1 is the length that the mask (input 7) leaves of each row."""
+    if output == 1:
+        row = Axes((Same(0), All()))
+        return tuple(row if index == 7 and tensor is not None else None for index, tensor in enumerate(call.inputs))
     ids = Axes((Same(0), Same(1)))
     return tuple(
         ids if index < 2 and tensor is not None and not tensor.is_weight else None
