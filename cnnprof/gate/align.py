@@ -3,9 +3,8 @@
 1. Labels. Each layer has its own label (kind, attributes, shapes, costs) and, after Weisfeiler and Lehman, labels
    that take in its neighbourhood: one and three steps up- and downstream. A second family takes only the kind,
    for graphs in which every size changed.
-2. Anchors, from the strictest label to the weakest, in execution order (patience: equal ends are trimmed,
-   labels that occur once on each side anchor, the longest increasing run of them holds; then each gap
-   between anchors in turn).
+2. Anchors, from the strictest label to the weakest, in execution order: equal ends, then a longest common
+   subsequence, then each gap in turn with the next label.
 3. What is left in a gap is aligned by similarity (Needleman and Wunsch), only within one kind.
 4. Layers that execution order put elsewhere (parallel branches exported in another order) are found by
    their label and a neighbour that is already matched.
@@ -13,7 +12,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 
@@ -23,6 +21,7 @@ __all__ = ["align"]
 
 Nodes = Sequence[LayerNode]
 Labels = tuple[list[int], list[int]]
+_EDITS = 800  # places in which two sequences may differ
 _CELLS = 400_000  # of the similarity table; beyond it a band around the diagonal
 
 
@@ -73,52 +72,63 @@ Gap = tuple[int, int, int, int]
 
 def _anchor(labels: Labels, gap: Gap, matched: dict[int, int]) -> Iterator[Gap]:
     """Match what ``labels`` decide inside ``gap``; yield the gaps that are left."""
-    stack = [gap]
-    while stack:
-        a, a_end, b, b_end = stack.pop()
-        left, right = labels
-        while a < a_end and b < b_end and left[a] == right[b]:
-            matched[a] = b
-            a, b = a + 1, b + 1
-        while a < a_end and b < b_end and left[a_end - 1] == right[b_end - 1]:
-            a_end, b_end = a_end - 1, b_end - 1
-            matched[a_end] = b_end
-        if a == a_end and b == b_end:
-            continue
-        anchors = _unique_run(left, right, (a, a_end, b, b_end))
-        if not anchors:
-            yield a, a_end, b, b_end
-            continue
-        matched.update(anchors)
-        for i, j in anchors:
-            stack.append((a, i, b, j))
-            a, b = i + 1, j + 1
-        stack.append((a, a_end, b, b_end))
-
-
-def _unique_run(left: list[int], right: list[int], gap: Gap) -> list[tuple[int, int]]:
-    """Labels that occur once on each side, as the longest run that increases on both."""
     a, a_end, b, b_end = gap
-    places: dict[int, list[list[int]]] = {}
-    for side, labels, begin, end in ((0, left, a, a_end), (1, right, b, b_end)):
-        for index in range(begin, end):
-            places.setdefault(labels[index], [[], []])[side].append(index)
-    pairs = [(i[0], j[0]) for i, j in places.values() if len(i) == len(j) == 1]
-    pairs.sort()
-    tails: list[int] = []
-    ends: list[int] = []
-    before: list[int] = []
-    for index, (_, j) in enumerate(pairs):
-        spot = bisect.bisect_left(tails, j)
-        before.append(ends[spot - 1] if spot else -1)
-        tails[spot : spot + 1] = [j]
-        ends[spot : spot + 1] = [index]
-    run: list[tuple[int, int]] = []
-    index = ends[-1] if ends else -1
-    while index >= 0:
-        run.append(pairs[index])
-        index = before[index]
-    return run[::-1]
+    left, right = labels
+    while a < a_end and b < b_end and left[a] == right[b]:
+        matched[a] = b
+        a, b = a + 1, b + 1
+    while a < a_end and b < b_end and left[a_end - 1] == right[b_end - 1]:
+        a_end, b_end = a_end - 1, b_end - 1
+        matched[a_end] = b_end
+    for i, j in _common(left, right, (a, a_end, b, b_end)):
+        matched[i] = j
+        if i > a or j > b:
+            yield a, i, b, j
+        a, b = i + 1, j + 1
+    if a < a_end or b < b_end:
+        yield a, a_end, b, b_end
+
+
+def _common(left: list[int], right: list[int], gap: Gap) -> list[tuple[int, int]]:
+    """A longest common subsequence, after Myers ("An O(ND) difference algorithm", 1986), of the labels that
+    both sides have; nothing where the sides differ in more than ``_EDITS`` places: weaker labels decide then."""
+    a, a_end, b, b_end = gap
+    shared = set(left[a:a_end]) & set(right[b:b_end])
+    rows = [i for i in range(a, a_end) if left[i] in shared]
+    columns = [j for j in range(b, b_end) if right[j] in shared]
+    n, m = len(rows), len(columns)
+    if not n or not m:
+        return []
+    reach = {1: 0}  # diagonal -> the furthest row
+    history: list[dict[int, int]] = []
+    for edits in range(min(n + m, _EDITS) + 1):
+        history.append(dict(reach))
+        for k in range(-edits, edits + 1, 2):
+            down = k == -edits or (k != edits and reach[k - 1] < reach[k + 1])
+            x = reach[k + 1] if down else reach[k - 1] + 1
+            y = x - k
+            while x < n and y < m and left[rows[x]] == right[columns[y]]:
+                x, y = x + 1, y + 1
+            reach[k] = x
+            if x >= n and y >= m:
+                return [(rows[i], columns[j]) for i, j in _trace(history, n, m)]
+    return []
+
+
+def _trace(history: list[dict[int, int]], x: int, y: int) -> list[tuple[int, int]]:
+    """The matches on Myers' path, from its furthest-reaching ends."""
+    pairs: list[tuple[int, int]] = []
+    for edits in range(len(history) - 1, -1, -1):
+        reach, k = history[edits], x - y
+        down = k == -edits or (k != edits and reach[k - 1] < reach[k + 1])
+        before_k = k + 1 if down else k - 1
+        before_x = reach[before_k]
+        before_y = before_x - before_k
+        while x > max(before_x, 0) and y > max(before_y, 0):
+            x, y = x - 1, y - 1
+            pairs.append((x, y))
+        x, y = before_x, before_y
+    return pairs[::-1]
 
 
 def _strays(near: Labels, own: Labels, old: Nodes, new: Nodes, matched: dict[int, int]) -> None:
