@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cnnprof.ir.tensor import Shape
+from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.interpolation import COORDINATES, NEAREST_MODES, AxisResize, single, table
 from cnnprof.ops.naming import aten, axis_of, onnx
 from cnnprof.ops.relations import first_only
@@ -228,6 +228,7 @@ def _from_aten(mode: str, coordinate: str, nearest_mode: str | None = None, **ot
 SPECS: tuple[OpSpec, ...] = (
     OpSpec(
         kind="resize",
+        roles={1: Role.CONSTANT, 2: Role.CONSTANT, 3: Role.CONSTANT},  # region, scales, sizes
         work=_work,
         formula=linear_formula,
         window=_window,

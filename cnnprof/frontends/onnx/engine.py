@@ -18,7 +18,7 @@ from typing import Any
 
 from cnnprof.errors import DependencyError
 
-__all__ = ["infer"]
+__all__ = ["infer", "schema"]
 
 _NAME = "onnx.onnx_cpp2py_export"
 
@@ -55,6 +55,14 @@ def _alone() -> ModuleType | None:
                 return None
             return module
     return None
+
+
+def schema(op_type: str, domain: str, version: int) -> Any:
+    """The operator's schema object as of that version of its domain, or None if there is none."""
+    try:
+        return _extension().defs.get_schema(op_type, version, domain)
+    except Exception:  # noqa: BLE001  as below
+        return None
 
 
 def infer(model: bytes) -> bytes | None:

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from cnnprof.errors import ModelError
 from cnnprof.frontends.onnx.encode import model_proto
 from cnnprof.frontends.onnx.engine import infer
+from cnnprof.frontends.onnx.guard import Guard
 from cnnprof.frontends.onnx.info import Info
 from cnnprof.frontends.onnx.records import Node, TypeRec
 from cnnprof.frontends.onnx.walker import Walker
 from cnnprof.frontends.onnx.wire import scan
 
-__all__ = ["Inference"]
+__all__ = ["Inference", "guesses"]
 
 _DOMAINS = frozenset({"", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.training"})
 _MIN_WIDTH = 16
@@ -28,8 +29,9 @@ _GUESSES = {"Squeeze": 1, "DFT": 2}
 class Inference:
     """Answers for ``nodes``, in order. ``known`` is the caller's growing table of what it knows."""
 
-    def __init__(self, nodes: Sequence[Node], known: Mapping[str, Info]) -> None:
+    def __init__(self, nodes: Sequence[Node], known: Mapping[str, Info], guard: Guard) -> None:
         self._nodes = nodes
+        self._guard = guard
         self._known = known
         self._start = 0
         self._stop = 0
@@ -71,22 +73,29 @@ class Inference:
                 break
             if node.domain not in _DOMAINS or node.domain not in imports or node.has_graphs:
                 continue
-            if node.op_type in _GUESSES and self._guesses(node):
+            if (node.op_type in _GUESSES and guesses(node, known)) or not self._guard.sound(node):
                 continue
             for name in node.inputs:
-                if name not in made and name not in outer and name in known:
-                    outer[name] = known[name]
-            made.update(node.outputs)
-            batch.append(node)
+                if name and name not in made and name not in outer:
+                    info = known.get(name)
+                    if info is None or not (info.elem or info.other):
+                        break  # inference isn't safe against values without a type
+                    outer[name] = info
+            else:
+                made.update(node.outputs)
+                batch.append(node)
         else:
             stop += 1
         return stop, infer(model_proto(batch, outer, imports)) if batch else b""
 
-    def _guesses(self, node: Node) -> bool:
-        slot = _GUESSES[node.op_type]
-        name = node.inputs[slot] if slot < len(node.inputs) else ""
-        info = self._known.get(name) if name else None
-        return bool(name) and (info is None or info.value is None)
+
+def guesses(node: Node, known: Mapping[str, Info]) -> bool:
+    """True where an axis that steers the shape is an input of unknown value, so that any rule would guess."""
+    slot = _GUESSES.get(node.op_type)
+    if slot is None or node.domain or slot >= len(node.inputs) or not node.inputs[slot]:
+        return False
+    info = known.get(node.inputs[slot])
+    return info is None or info.value is None
 
 
 def _value_types(model: bytes) -> dict[str, TypeRec]:

@@ -51,20 +51,25 @@ def claims(rows: Sequence[Row], infos: Mapping[str, Info]) -> dict[str, int]:
     found: dict[str, int] = {}
     for spelling, spec, inputs, outputs in reversed(rows):
         result = max((found.get(name, 0) for name in outputs if name is not None), default=0)
+        kind = infos[outputs[0]].dtype if outputs and outputs[0] is not None else None
         coding = spelling in _CODING
         for slot, name in enumerate(inputs):
             if name is None:
                 continue
             if coding:
                 claim = result if slot == 0 else Claim.NONE
+            elif slot == 0 and spelling == "onnx:Gather" and _weighs(infos[name].dtype):
+                claim = Claim.PARAMETER  # an embedding table
             elif spec is None:
                 claim = Claim.ARITHMETIC
             elif slot in spec.roles:
                 claim = _SLOT.get(spec.roles[slot], Claim.NONE)
                 if not spec.arithmetic and not _weighs(infos[name].dtype):
                     claim = Claim.NONE  # a table of indices that is gathered from is no embedding
-            else:
-                claim = Claim.ARITHMETIC if spec.arithmetic else result
+            elif spec.arithmetic:
+                claim = Claim.ARITHMETIC
+            else:  # shapes, axes and indices are no data: they have another type than the result
+                claim = result if infos[name].dtype is kind else Claim.NONE
             if claim > found.get(name, 0):
                 found[name] = claim
     return found

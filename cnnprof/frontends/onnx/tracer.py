@@ -15,7 +15,8 @@ from typing import Any
 from cnnprof.errors import GraphError, ModelError
 from cnnprof.frontends.onnx.call import own_types
 from cnnprof.frontends.onnx.fold import evaluate, foldable
-from cnnprof.frontends.onnx.infer import Inference
+from cnnprof.frontends.onnx.guard import Guard
+from cnnprof.frontends.onnx.infer import Inference, guesses
 from cnnprof.frontends.onnx.info import Info
 from cnnprof.frontends.onnx.order import in_order
 from cnnprof.frontends.onnx.records import Node, TensorRec, TypeRec
@@ -74,6 +75,7 @@ class Tracer:
         self.folded: set[str] = set()  # constants read by what was folded away
         self._declared = declared
         self._budget = budget
+        self._guard = Guard()
         self._suffix: dict[str, int] = {}
         self._unnamed: dict[str, int] = {}
         self._open_branches: dict[str, int] = {}
@@ -162,7 +164,7 @@ class Tracer:
         todo = [
             node for node in ordered if node.op_type != "Constant" or node.domain or not self._add_constant_node(node)
         ]
-        inference = Inference(todo, self.infos)
+        inference = Inference(todo, self.infos, self._guard)
         once = Execution(branches=context.branches) if context.branches else ONCE
         for index, node in enumerate(todo):
             control = CONTROL.get(node.op_type) if node.has_graphs and not node.domain else None
@@ -200,7 +202,11 @@ class Tracer:
                     found = _info(types.get(name)) or found
                 if found is None or (found.other is None and found.shape is None):
                     if own is None:
-                        own = own_types(node, inputs, len(node.outputs))
+                        own = (
+                            [Info(inputs[0].elem if inputs[0] else 0)] * len(node.outputs)
+                            if guesses(node, infos)
+                            else own_types(node, inputs, len(node.outputs))
+                        )
                     found = self._settle(name, found, own[slot], inference)
             found.constant = constant
             infos[name] = found
