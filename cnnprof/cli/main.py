@@ -17,6 +17,8 @@ __all__ = ["COMMANDS", "cli", "entry"]
 # name -> (module, one line for --help): listing commands imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "analyze": ("cnnprof.cli.analyze", "What a model costs, layer by layer."),
+    "report": ("cnnprof.cli.report", "HTML reports: a site, or one file."),
+    "compare": ("cnnprof.cli.compare", "Several models side by side."),
     "check": ("cnnprof.cli.check", "Hold models against their budgets; for CI."),
     "baseline": ("cnnprof.cli.baseline", "Write or show what the models cost, to commit."),
     "diff": ("cnnprof.cli.diff", "What changed between two models, layer by layer."),

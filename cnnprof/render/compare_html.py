@@ -43,6 +43,7 @@ def compare_page(
         "with_top1": any(row.top1_percent for row in rows),
         "with_latency": any(row.latency_s for row in rows),
         "with_published": any(row.published_macs or row.published_parameters for row in rows),
+        "families": list(dict.fromkeys(row.family for row in rows if row.family)),
         "nav": nav,
     }
     return render("compare.html.j2", t, root=root, home=home, **context)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 
-__all__ = ["bytes_ticks", "log_ticks", "ticks"]
+__all__ = ["bytes_ticks", "log_ticks", "short", "ticks"]
 
 
 def ticks(largest: float, count: int = 4) -> tuple[float, list[float]]:
@@ -33,3 +34,8 @@ def log_ticks(low: float, high: float) -> tuple[float, float, list[float]]:
     last = max(last, first + 1)
     step = 1 if last - first <= 6 else 2 if last - first <= 12 else 3
     return 10.0**first, 10.0**last, [10.0**i for i in range(first, last + 1, step)]
+
+
+def short(text: str) -> str:
+    """A tick's text without zeros that say nothing: ``10.0 G`` -> ``10 G``."""
+    return re.sub(r"\.0+(?=\D|$)", "", text)

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cnnprof.render.charts.axes import log_ticks, ticks
+from cnnprof.render.charts.axes import log_ticks, short, ticks
 from cnnprof.render.charts.frame import frame, layers, line, points, texts
 from cnnprof.render.charts.labels import place_labels
 from cnnprof.render.charts.svg import draw, fit, keyed
@@ -20,6 +20,8 @@ from cnnprof.render.views.compare import AXES, CompareRow, Cumulative, FieldCurv
 __all__ = ["cumulative_chart", "field_chart", "front_chart", "timeline_chart"]
 
 _WIDTH, _HEIGHT = 880, 380
+_BESIDE = 190.0
+_FIELD_WIDTH = _WIDTH - _BESIDE + 18
 _PADDING = {"left": 62, "right": 18, "top": 30, "bottom": 46}
 
 
@@ -34,7 +36,7 @@ def _radius(parameters: int) -> float:
 
 
 def _hue(names: Sequence[str], name: str) -> str:
-    return f"var(--s{list(dict.fromkeys(names)).index(name) % 8})"
+    return f"var(--s{list(dict.fromkeys(names)).index(name) % 12})"
 
 
 def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup | None:
@@ -57,13 +59,13 @@ def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup 
     labels = place_labels(
         [(*place(i), _radius(shown[i].parameters), shown[i].name) for i in order], _WIDTH, _HEIGHT
     )
-    themes = [row.theme for row in shown]
+    families = [row.family for row in rows]
     dots = [
         {
             "x": place(i)[0],
             "y": place(i)[1],
             "a": math.pi * _radius(row.parameters) ** 2,
-            "c": _hue(themes, row.theme),
+            "c": _hue(families, row.family),
             "k": keyed(
                 row.key,
                 t(
@@ -91,7 +93,7 @@ def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup 
             *frame(
                 _WIDTH,
                 _HEIGHT,
-                x_ticks=[(_log_place(low, high, _WIDTH, v), quantity(v, unit)) for v in x_ticks],
+                x_ticks=[(_log_place(low, high, _WIDTH, v), short(quantity(v, unit))) for v in x_ticks],
                 y_ticks=[(_HEIGHT * (1 - v / top), f"{base + v:g} %") for v in y_marks],
                 x_title=t(f"metric.{axis}"),
                 y_title=t("compare.top1"),
@@ -125,7 +127,7 @@ def timeline_chart(rows: Sequence[CompareRow], t: Translator) -> Markup | None:
     labels = place_labels(
         [(*places[i], _radius(shown[i].parameters), shown[i].name) for i in order], _WIDTH, _HEIGHT
     )
-    themes = [row.theme for row in shown]
+    families = [row.family for row in rows]
     step = max(1, math.ceil((last - first) / 14))
     spec = {
         "width": _WIDTH,
@@ -135,7 +137,7 @@ def timeline_chart(rows: Sequence[CompareRow], t: Translator) -> Markup | None:
             "dots": [
                 {
                     "x": x, "y": y, "a": math.pi * _radius(row.parameters) ** 2,
-                    "c": _hue(themes, row.theme),
+                    "c": _hue(families, row.family),
                     "k": keyed(row.key, t("compare.dated", name=row.name, year=row.year, macs=si(row.macs),
                                           parameters=si(row.parameters))),
                 }
@@ -148,7 +150,7 @@ def timeline_chart(rows: Sequence[CompareRow], t: Translator) -> Markup | None:
                 _WIDTH,
                 _HEIGHT,
                 x_ticks=[(x_of(year), str(year)) for year in range(first, last + 1, step)],
-                y_ticks=[(_HEIGHT - _log_place(low, high, _HEIGHT, v), si(v)) for v in y_ticks],
+                y_ticks=[(_HEIGHT - _log_place(low, high, _HEIGHT, v), short(si(v))) for v in y_ticks],
                 y_title=t("metric.macs"),
             ),
             points("dots"),
@@ -215,33 +217,30 @@ def field_chart(curves: Sequence[FieldCurve], t: Translator) -> Markup | None:
     low, high, y_ticks = log_ticks(min(values), max(1.0, *values))
 
     def place(point: tuple[float, float]) -> dict[str, float]:
-        return {"x": _WIDTH * point[0], "y": _HEIGHT - _log_place(low, high, _HEIGHT, point[1])}
+        return {"x": _FIELD_WIDTH * point[0], "y": _HEIGHT - _log_place(low, high, _HEIGHT, point[1])}
 
     data: dict[str, list[dict[str, Any]]] = {"ends": []}
     marks = []
     for at, curve in enumerate(curves):
         placed = [place(point) for point in curve.points]
         data[f"f{at}"] = placed
-        marks.append(line(f"f{at}", f"var(--s{at % 8})", width=1.5, step=True))
+        marks.append(line(f"f{at}", f"var(--s{at % 12})", width=1.5, step=True))
         data["ends"].append({
-            **placed[-1], "a": 40, "c": f"var(--s{at % 8})",
+            **placed[-1], "a": 40, "c": f"var(--s{at % 12})",
             "k": keyed(curve.key, t("compare.field_mark", name=curve.name, times=f"{curve.points[-1][1]:.2g}")),
         })  # fmt: skip
-    ends = [(row["x"], row["y"], 4.0, curve.name) for row, curve in zip(data["ends"], curves, strict=True)]
-    data["labels"] = [
-        {"x": p.x, "y": p.y, "t": p.text, "align": p.align} for p in place_labels(ends, _WIDTH, _HEIGHT)
-    ]
+    data["labels"] = _beside(data["ends"], [curve.name for curve in curves])
     data["unit"] = [place((0.0, 1.0)), place((1.0, 1.0))]
     spec = {
-        "width": _WIDTH,
+        "width": _FIELD_WIDTH,
         "height": _HEIGHT,
-        "padding": _PADDING,
+        "padding": {**_PADDING, "right": _BESIDE},
         "data": layers(data),
         "marks": [
             *frame(
-                _WIDTH,
+                _FIELD_WIDTH,
                 _HEIGHT,
-                x_ticks=[(_WIDTH * v / 4, f"{25 * v} %") for v in range(5)],
+                x_ticks=[(_FIELD_WIDTH * v / 4, f"{25 * v} %") for v in range(5)],
                 y_ticks=[(place((0.0, v))["y"], f"{v:g}×") for v in y_ticks],
                 x_title=t("compare.depth"),
                 y_title=t("compare.field_axis"),
@@ -249,7 +248,26 @@ def field_chart(curves: Sequence[FieldCurve], t: Translator) -> Markup | None:
             line("unit", "var(--ink)", width=1),
             *marks,
             points("ends"),
-            texts("labels"),
+            texts("labels", colour=None),
         ],
     }
     return draw(spec, label=t("compare.field_label"))
+
+
+def _beside(ends: Sequence[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Names in the margin right of the plot, in the order of the lines' ends, none over another."""
+    order = sorted(range(len(names)), key=lambda i: (ends[i]["y"], i))
+    gap, y, rows = 15.0, -1e9, []
+    for i in order:
+        y = max(ends[i]["y"] + 4, y + gap)
+        rows.append((i, y))
+    over = max(0.0, (rows[-1][1] if rows else 0.0) - _HEIGHT)
+    placed: list[dict[str, Any]] = []
+    below = float("inf")
+    for i, at in reversed(rows):
+        at = min(at, below - gap) if over else at  # noqa: PLW2901
+        at = min(at, _HEIGHT)  # noqa: PLW2901
+        below = at
+        name = fit(names[i], _BESIDE - 20, 11)
+        placed.append({"x": _FIELD_WIDTH + 12, "y": at, "t": name, "align": "left", "c": ends[i]["c"]})
+    return placed[::-1]

@@ -77,10 +77,11 @@ def points(data: str) -> dict[str, Any]:
     }
 
 
-def texts(data: str, *, colour: str = "var(--soft)", size: float = 11) -> dict[str, Any]:
-    """Labels of the rows of ``data``: x, y, t, align."""
+def texts(data: str, *, colour: str | None = "var(--soft)", size: float = 11) -> dict[str, Any]:
+    """Labels of the rows of ``data``: x, y, t, align; with no ``colour``, each row's own, c."""
     return {
         "type": "text",
+        "name": "c-halo",
         "from": {"data": data},
         "encode": {
             "enter": {
@@ -88,7 +89,7 @@ def texts(data: str, *, colour: str = "var(--soft)", size: float = 11) -> dict[s
                 "y": {"field": "y"},
                 "text": {"field": "t"},
                 "align": {"field": "align"},
-                "fill": {"value": colour},
+                "fill": {"field": "c"} if colour is None else {"value": colour},
                 "fontSize": {"value": size},
                 "aria": {"value": False},
             }

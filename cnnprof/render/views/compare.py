@@ -40,7 +40,7 @@ class CompareRow:
     name: str
     reference: str
     href: str | None
-    theme: str
+    family: str
     year: int | None
     input_shape: tuple[int, ...] | None
     macs: int
@@ -84,7 +84,7 @@ def _row(key: str, subject: Subject) -> CompareRow:
         name=subject.name,
         reference=plain(str(profile.model["reference"])),
         href=subject.href,
-        theme=known.theme if known else "",
+        family=known.family if known else "",
         year=known.year if known else None,
         input_shape=tuple(image) or None,
         macs=int(totals["macs"]),

@@ -1,0 +1,84 @@
+"""``cnnprof report``: HTML reports, a site or one self-contained file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cnnprof.cli.options import model_options
+
+__all__ = ["command", "lang_option", "models_argument"]
+
+_EPILOG = """\b
+Examples:
+  cnnprof report model.onnx -o report.html
+  cnnprof report torchvision:resnet50 zoo:lenet5 model.onnx -o out/
+  cnnprof report profile.json -o report.html --lang zh-CN
+"""
+
+models_argument = click.argument(
+    "models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(exists=False, allow_dash=True)
+)
+lang_option = click.option(
+    "--lang", type=click.Choice(["en", "zh-CN"]), default="en", show_default=True,
+    help="Language of labels and captions; names and numbers stay.",
+)  # fmt: skip
+
+
+@click.command("report", epilog=_EPILOG, short_help="HTML reports: a site, or one file.")
+@models_argument
+@model_options
+@click.option(
+    "-o", "--output", metavar="PATH", help="A file ending in .html, or a folder. Default: report.html or report/."
+)
+@lang_option
+@click.option("--title", default="", help="Title of the site's first page.")
+@click.option("-q", "--quiet", is_flag=True, help="No notes on standard error.")
+def command(
+    *,
+    models: tuple[str, ...],
+    output: str | None,
+    lang: str,
+    title: str,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Reports of one or more MODELs that people can read: where the cost goes, memory, receptive field, graph,
+    every layer with its formula.
+
+    A folder gets a site: index, a page per model, a compare page, data as JSON and CSV. A file that ends in .html is
+    self-contained and holds one model. Pages need no network and no script.
+
+    MODEL is what "cnnprof analyze" takes, saved profiles (.json) among it.
+    """
+    from cnnprof.cli.options import profile_of_reference
+    from cnnprof.cli.output import say_notes, write_file
+    from cnnprof.errors import UsageError
+
+    output = output or ("report.html" if len(models) == 1 else "report/")
+    single = output.lower().endswith((".html", ".htm"))
+    if single and len(models) > 1:
+        raise UsageError(
+            f"{output}: one file holds one model, got {len(models)}",
+            "give a folder (-o out/), or use: cnnprof compare A B -o compare.html",
+        )
+    if output == "-":
+        raise UsageError("-o -: a report is written to a file or a folder", "e.g. -o report.html")
+    profiles = []
+    for reference in models:
+        profiles.append(profile_of_reference(reference, options))
+        say_notes(profiles[-1], quiet=quiet)
+    if single:
+        from cnnprof.render.html import model_page
+        from cnnprof.render.views.published import published_of
+
+        write_file(output, model_page(profiles[0], lang=lang, published=published_of(profiles[0])))
+    else:
+        from cnnprof.cli.site_files import write_site
+        from cnnprof.render.site import site
+
+        write_site(output, site(profiles, lang=lang, title=title))
+        output = f"{output.rstrip('/')}/index.html"
+    if not quiet:
+        click.echo(f"wrote {output}", err=True)
