@@ -8,13 +8,14 @@ Gradients add n·D numbers.
 
 from __future__ import annotations
 
+from cnnprof.ir.dtype import DType
 from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.rules import free, no_cost_formula, product
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling
 from cnnprof.ops.window import Axes, DataDependent, Relation, Same
 from cnnprof.ops.work import Work
 
-__all__ = ["SPECS"]
+__all__ = ["SPECS", "is_table"]
 
 _MODES = ("sum", "mean", "max")
 
@@ -27,6 +28,14 @@ def _window(call: Call, _output: int) -> tuple[Relation | None, ...]:
 
 def _shapes(call: Call) -> tuple[Shape | None, ...]:
     return ((*call.shape(1), *call.shape(0)[1:]),)
+
+
+def is_table(call: Call) -> bool:
+    """True for an ONNX Gather of rows of a constant matrix that isn't made of indices."""
+    table = call.inputs[0] if call.inputs else None
+    if table is None or not table.is_weight or table.dtype in (DType.INT64, DType.INT32, DType.BOOL):
+        return False
+    return table.shape is not None and len(table.shape) == 2 and call.get("axis", 0) in (0, -2)
 
 
 def _plain(call: Call) -> Call:
@@ -81,6 +90,7 @@ SPECS = (
         arithmetic=False,
         spellings=(
             Spelling("aten:embedding", _plain),
+            Spelling("onnx:Gather", _plain, is_table),
             Spelling("com.microsoft:TorchEmbedding", _plain),
         ),
     ),

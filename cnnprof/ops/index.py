@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 
-from cnnprof.ir.tensor import Shape
+from cnnprof.ir.tensor import Role, Shape
+from cnnprof.ops.embedding import is_table
 from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx
 from cnnprof.ops.relations import data_of, first_only, same, unpredictable
-from cnnprof.ops.rules import linear_formula
+from cnnprof.ops.rules import free, linear_formula, no_cost_formula
 from cnnprof.ops.spec import Call, Normalise, OpSpec, Spelling, UncountableError, WorkRule
 from cnnprof.ops.window import (
     All,
@@ -151,9 +152,7 @@ def _scatter_work(call: Call) -> Work:
 def _scatter_window(call: Call, _output: int) -> Relations:
     data = data_of(call)
     rank = len(call.shape(0))
-    return tuple(
-        None if i not in data else same(rank) if i == 0 else DataDependent() for i in range(len(call.inputs))
-    )
+    return tuple(None if i not in data else same(rank) if i == 0 else DataDependent() for i in range(len(call.inputs)))
 
 
 def _same_shape(call: Call) -> Shapes:
@@ -233,12 +232,18 @@ def _counted(kind: str, work: WorkRule, *spellings: tuple[Spelling, ...]) -> OpS
 
 
 SPECS: tuple[OpSpec, ...] = (
-    moving(
-        "gather",
-        _gather_window,
-        onnx("Gather", _axis(0)),
-        aten("index_select", _axis(0, "dim")),
+    OpSpec(
+        kind="gather",
+        work=free,
+        formula=no_cost_formula,
+        window=_gather_window,
         shapes=_gather_shapes,
+        roles={0: Role.PARAMETER},  # a table, if it is one: see is_table
+        arithmetic=False,
+        spellings=(
+            *onnx("Gather", _axis(0), lambda call: not is_table(call)),
+            *aten("index_select", _axis(0, "dim")),
+        ),
     ),
     moving(
         "gather_elements",
@@ -285,5 +290,6 @@ SPECS: tuple[OpSpec, ...] = (
         formula=linear_formula,
     ),
     moving("compress", unpredictable, onnx("Compress"), aten("masked_select")),
+    moving("pack_sequence", unpredictable, aten("_pack_padded_sequence _pad_packed_sequence")),
     moving("reverse_sequence", unpredictable, onnx("ReverseSequence"), shapes=_same_shape),
 )
