@@ -97,9 +97,14 @@ def _sum(first: Any, second: Any, **_kwargs: Any) -> Any:
 
 
 def _product(first: Any, second: Any, **_kwargs: Any) -> Any:
-    if isinstance(second, Tensor) and second.requires_grad:
+    """A product of data reads both factors, whatever their values: as a sum it does so even at a zero."""
+    data = [value for value in (first, second) if isinstance(value, Tensor) and value.requires_grad]
+    if len(data) == 2:
+        return data[0] + data[1]
+    if not data:
         return first * second
-    return first
+    other = second if data[0] is first else first
+    return data[0] + (torch.zeros(other.shape, dtype=data[0].dtype) if isinstance(other, Tensor) else 0.0)
 
 
 def _softmax(data: Tensor, dim: int = -1, *_args: Any, **_kwargs: Any) -> Tensor:
@@ -198,6 +203,11 @@ _IN_PLACE = (
     "sigmoid_", "tanh_", "clamp_", "clip_", "abs_",
 )  # fmt: skip
 
+_PRODUCTS = (
+    "mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__",
+    "div", "div_", "divide", "true_divide", "__truediv__", "__rtruediv__", "__itruediv__",
+)  # fmt: skip
+
 _BY_FUNCTION: dict[str, Rule] = {
     "max": _extreme,
     "min": _extreme,
@@ -212,7 +222,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(_IDENTITIES, _identity),
     **dict.fromkeys(_IN_PLACE, _in_place),
     **dict.fromkeys(("sub", "sub_", "subtract", "rsub", "__sub__", "__rsub__", "__isub__", "maximum", "minimum"), _sum),
-    **dict.fromkeys(("div", "div_", "true_divide", "__truediv__", "__itruediv__"), _product),
+    **dict.fromkeys(_PRODUCTS, _product),
     **dict.fromkeys(("softmax", "log_softmax"), _softmax),
     "normalize": _normalize,
     "layer_norm": _layer_norm,

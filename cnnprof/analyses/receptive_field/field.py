@@ -61,8 +61,11 @@ def source(axis: int) -> AxisField:
     return AxisField((source_strand(axis),))
 
 
-def pull(field: AxisField, relation: Relation, shape: Shape) -> AxisField:
-    """The field as the output of an op has it that reads a tensor of ``shape`` by ``relation``."""
+def pull(field: AxisField, relation: Relation, shape: Shape, *, keeps_all: bool = False) -> AxisField:
+    """The field as the output of an op has it that reads a tensor of ``shape`` by ``relation``.
+
+    ``keeps_all`` says that the op drops no element (concatenation), whatever it moves.
+    """
     if _unmoved(field, relation):
         return field
     links = steps(relation)
@@ -77,7 +80,7 @@ def pull(field: AxisField, relation: Relation, shape: Shape) -> AxisField:
                 unknown=field.unknown or step is UNKNOWN,
                 gridded_by=None,
             )
-        field = _pull_step(field, step, size_of)
+        field = _pull_step(field, step, size_of, keeps_all=keeps_all)
     return field
 
 
@@ -113,10 +116,10 @@ def _shape_after(step: Relation, shape: Shape) -> Shape:
     return tuple(sizes.get(axis, 1) for axis in range(max(sizes, default=-1) + 1))
 
 
-def _pull_step(field: AxisField, step: Relation, shape: Shape) -> AxisField:
+def _pull_step(field: AxisField, step: Relation, shape: Shape, *, keeps_all: bool) -> AxisField:
     strands: list[Strand] = []
     is_global, exact = field.is_global, field.exact
-    mixed = _mixed_after(field.mixed, step)
+    mixed = field.mixed if keeps_all else _mixed_after(field.mixed, step)
     if mixed == _CUT:
         mixed, exact = -1, False
     for strand in field.strands:

@@ -123,11 +123,12 @@ def _output_fields(
     used = [(index, relation, name) for index, relation, name in reads if relation is not None]
     if len(used) == 1 and identity(used[0][1]):
         return fields[used[0][2]]
+    joins = op.kind == "concat"
     collected: dict[str, list[tuple[AxisField, ...]]] = {}
     for index, relation, name in used:
         shape = graph.tensors[name].shape or ()
         for source_name, axis_fields in fields[name].items():
-            pulled = tuple(pull(field, relation, shape) for field in axis_fields)
+            pulled = tuple(pull(field, relation, shape, keeps_all=joins) for field in axis_fields)
             if any(field.is_global and not field.strands for field in pulled):
                 pulled = _with_local_path(op, index, shape, axis_fields, pulled)
             collected.setdefault(source_name, []).append(pulled)
