@@ -14,35 +14,9 @@ __all__ = ["Comparison", "Difference", "MeasuredMemory", "Sample", "compare"]
 _LOOK_AHEAD = 60
 _IN_A_ROW = 3
 _PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm", "bmm", "baddbmm"})
-_NO_LANDMARKS = frozenset(
-    [
-        "alias",
-        "clone",
-        "copy_",
-        "detach",
-        "detach_",
-        "empty",
-        "empty_like",
-        "empty_strided",
-        "expand",
-        "lift_fresh",
-        "permute",
-        "reshape",
-        "select",
-        "slice",
-        "squeeze",
-        "t",
-        "transpose",
-        "unsqueeze",
-        "view",
-        "_reshape_alias",
-        "_to_copy",
-        "_unsafe_view",
-        "unbind",
-        "split",
-        "chunk",
-    ]
-)
+_MOVES = """alias as_strided clone copy_ detach detach_ empty empty_like empty_strided expand lift_fresh permute
+reshape select slice squeeze t transpose unsqueeze view _reshape_alias _to_copy _unsafe_view unbind split chunk"""
+_NO_LANDMARKS = frozenset(_MOVES.split())
 
 
 @dataclass(frozen=True, slots=True)

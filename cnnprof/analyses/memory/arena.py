@@ -20,10 +20,12 @@ from cnnprof.analyses.memory.liveness import Lifetime, Liveness
 
 __all__ = ["Arena", "Placement", "lower_bound", "plan_arena"]
 
-# Placing one by one looks at every pair that lives at the same time: only while there are at most so many.
-# Training graphs, where much lives long, pass it soon; there time order is within a few percent of the bound.
-_PAIRS_LIMIT = 60_000
-_GOOD_ENOUGH = 1.002  # of the bound
+# Placing one by one looks at every pair that lives at the same time. Training graphs, where much lives long, have
+# many: for them it's one plan, and only where time order isn't close to the bound.
+_PAIRS_LIMIT = 500_000
+_MANY_PAIRS = 60_000
+_CLOSE = 1.04  # of the bound
+_GOOD_ENOUGH = 1.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def plan_arena(live: Liveness, *, alignment_bytes: int = 64) -> Arena:
     ]
     bound = lower_bound(items)
     method, offsets = "time order", _time_order(items)
-    for name, plan in _one_by_one(items, bound) if _top(items, offsets) > bound else ():
+    for name, plan in _one_by_one(items, bound, _top(items, offsets)):
         if _top(items, plan) < _top(items, offsets):
             method, offsets = name, plan
         if _top(items, offsets) <= bound * _GOOD_ENOUGH:
@@ -165,10 +167,13 @@ def _time_order(items: Sequence[Lifetime]) -> list[int]:
     return offsets
 
 
-def _one_by_one(items: Sequence[Lifetime], bound: int) -> Iterator[tuple[str, list[int]]]:
-    """Plans by name, each made when it's asked for."""
-    together = _together(items)
-    if together is None:
+def _one_by_one(items: Sequence[Lifetime], bound: int, reached: int) -> Iterator[tuple[str, list[int]]]:
+    """Plans by name, each made when it's asked for; none if the arena ``reached`` so far is good enough."""
+    if reached <= bound:
+        return
+    together, pairs = _together(items)
+    many = pairs > _MANY_PAIRS
+    if pairs > _PAIRS_LIMIT or (many and reached <= _CLOSE * bound):
         return
     keys = {
         "largest first": lambda i: (-items[i].nbytes, items[i].start),
@@ -181,11 +186,13 @@ def _one_by_one(items: Sequence[Lifetime], bound: int) -> Iterator[tuple[str, li
     for name, key in keys.items():
         order = sorted(range(len(items)), key=key)
         yield f"{name}, smallest gap", _place(items, order, together, bound, walls=False)
+        if many:
+            return
         yield f"{name}, along the walls", _place(items, order, together, bound, walls=True)
 
 
-def _together(items: Sequence[Lifetime]) -> list[list[int]] | None:
-    """For each item those that live at the same time; None if there are too many pairs."""
+def _together(items: Sequence[Lifetime]) -> tuple[list[list[int]], int]:
+    """For each item those that live at the same time, and the number of pairs (cut short at the limit)."""
     found: list[list[int]] = [[] for _ in items]
     alive: list[int] = []
     pairs = 0
@@ -193,12 +200,12 @@ def _together(items: Sequence[Lifetime]) -> list[list[int]] | None:
         alive = [j for j in alive if items[j].end >= items[i].start]
         pairs += len(alive)
         if pairs > _PAIRS_LIMIT:
-            return None
+            break
         for j in alive:
             found[i].append(j)
             found[j].append(i)
         alive.append(i)
-    return found
+    return found, pairs
 
 
 def _place(

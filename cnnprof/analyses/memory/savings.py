@@ -45,9 +45,9 @@ def _types(graph: Graph, what_if: WhatIf) -> _Found:
         return
     rounding = what_if.rounding_bytes
     for what, detail, weights, activations in (
-        ("dtype float16", "weights and activations as float16 or bfloat16", DType.FLOAT16, DType.FLOAT16),
-        ("activations float16", "activations alone (autocast keeps float32 weights)", None, DType.FLOAT16),
-        ("weights int8", "weights alone as int8", DType.INT8, None),
+        ("dtype float16", "weights and activations, or bfloat16", DType.FLOAT16, DType.FLOAT16),
+        ("activations float16", "activations alone", None, DType.FLOAT16),
+        ("weights int8", "weights alone", DType.INT8, None),
     ):
         if graph.mode == "training" and weights is DType.INT8:
             continue
@@ -62,13 +62,13 @@ def _in_place(schedule: Schedule, live: Liveness) -> _Found:
     at_peak = [schedule.steps[at].op.name for at, *_ in candidates if at == live.peak_step]
     detail = f"{len(candidates)} elementwise ops could overwrite their input"
     if at_peak:
-        detail += f", among them {at_peak[0]} at the peak"
+        detail += f", {at_peak[0]} at the peak"
     yield "in place", detail, liveness(in_place(schedule)).peak_bytes
 
 
 def _order(schedule: Schedule) -> _Found:
     best = reorder(schedule)
-    yield "execution order", f"{best.method} order (heuristic; see --reorder)", best.peak_bytes
+    yield "execution order", f"{best.method} (heuristic)", best.peak_bytes
 
 
 def _checkpoints(schedule: Schedule) -> _Found:
@@ -84,9 +84,9 @@ def _checkpoints(schedule: Schedule) -> _Found:
         stages = inside
     budget = max(1, _STEPS_TIMES_MODULES // max(1, len(schedule.steps)))
     for path in stages[: min(_MODULES_TRIED, budget)]:
-        yield f"checkpoint {path}", "its activations are computed again in backward", _peak(schedule, [path])
+        yield f"checkpoint {path}", "recomputed in backward", _peak(schedule, [path])
     if 1 < len(stages) <= budget:
-        detail = f"all {len(stages)} stages, each computed again in backward"
+        detail = f"all {len(stages)} stages"
         yield "checkpoint every stage", detail, _peak(schedule, stages)
 
 
