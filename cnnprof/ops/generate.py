@@ -128,8 +128,9 @@ SPECS: tuple[OpSpec, ...] = (
         "random_normal",
         _NORMAL,
         onnx("RandomNormal RandomNormalLike"),
-        aten("randn randn_like normal normal_functional poisson binomial _standard_gamma"),
-        _in_place("exponential_ log_normal_ cauchy_ geometric_ exponential log_normal cauchy geometric"),
+        aten("randn randn_like normal_functional poisson binomial _standard_gamma"),
+        (Spelling("aten:normal"),),
+        _in_place("normal_ exponential_ log_normal_ cauchy_ geometric_ exponential log_normal cauchy geometric"),
     ),
     OpSpec(
         kind="bernoulli",
@@ -137,7 +138,7 @@ SPECS: tuple[OpSpec, ...] = (
         formula=linear_formula,
         window=_in_place_window,
         shapes=_like,
-        spellings=(*onnx("Bernoulli"), *aten("bernoulli")),
+        spellings=(*onnx("Bernoulli"), Spelling("aten:bernoulli"), *_in_place("bernoulli_")),
     ),
     OpSpec(
         kind="multinomial",

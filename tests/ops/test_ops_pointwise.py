@@ -8,6 +8,7 @@ import pytest
 
 from cnnprof.ir import DType, Role, Tensor
 from cnnprof.ops import table
+from cnnprof.ops.rules import pointwise_window
 from cnnprof.ops.spec import Call, Memory, OpSpec
 from cnnprof.ops.window import All, Axes, Fixed, Same, Slide
 from cnnprof.ops.work import Work
@@ -279,6 +280,39 @@ def test_classical_models() -> None:
     assert work("ai.onnx.ml:SVMRegressor", (4, 3), out=(4, 1), **svm) == Work(
         mac=60 + 20, add=60 + 4, mul=20, transcendental=20
     )
+
+
+def test_elementwise_work_is_linear_in_the_batch() -> None:
+    """Whatever the kind: twice the batch is twice the work, and nothing is negative."""
+    checked = 0
+    for kind, spec in table.specs().items():
+        if spec.window is not pointwise_window or spec.work is None:
+            continue
+        counts = []
+        for batch in (1, 2, 6):
+            shape = (batch, 4, 6)
+            tensors = (Tensor("a", shape), Tensor("b", shape))
+            counts.append(spec.work(Call("onnx:X", tensors, (Tensor("y", shape),), {})))
+        assert counts[1] == counts[0] * 2, kind
+        assert counts[2] == counts[0] * 6, kind
+        assert min(counts[0].to_dict().values()) >= 0
+        checked += 1
+    assert checked > 90
+
+
+def test_generators_read_nothing_of_what_they_overwrite() -> None:
+    for name in ("aten:zero_.default", "aten:fill_.Scalar", "aten:uniform_.default", "aten:bernoulli_.float"):
+        assert resolve(name, SHAPE)[1].inputs == ()
+    spec, call = resolve("aten:copy_.default", SHAPE, (5,))
+    assert spec.window is not None
+    assert spec.window(call, 0) == (Axes((Same(3),)),)
+
+
+def test_lookups_of_a_constant_table_are_embeddings() -> None:
+    ids, out = Tensor("ids", (2, 7), DType.INT64), Tensor("y", (2, 7, 16))
+    tables = [Tensor("w", (50, 16), dtype, Role.CONSTANT) for dtype in (DType.FLOAT32, DType.INT64)]
+    kinds = [table.resolve("onnx:Gather", Call("onnx:Gather", (w, ids), (out,), {"axis": 0})) for w in tables]
+    assert [kind[0].kind for kind in kinds if kind is not None] == ["embedding", "gather"]
 
 
 def test_known_but_not_countable() -> None:
