@@ -25,9 +25,7 @@ Examples:
 @click.option("-o", "--output", metavar="FILE", help="Write an HTML page there; without it, print a table.")
 @lang_option
 @click.option("-q", "--quiet", is_flag=True, help="No notes on standard error.")
-def command(
-    *, models: tuple[str, ...], output: str | None, lang: str, quiet: bool, **options: Any
-) -> None:
+def command(*, models: tuple[str, ...], output: str | None, lang: str, quiet: bool, **options: Any) -> None:
     """Compare two or more MODELs: cost, receptive field, cost over depth; accuracy where it is published.
 
     For exactly two, the page also says stage by stage what differs and which layers explain it.

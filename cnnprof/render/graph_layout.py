@@ -1,14 +1,15 @@
 """Places for the nodes of one drawing: layer by layer, after Sugiyama, on networkx.
 
-Longest-path layers, dummy nodes where an edge spans several, orders by barycentre sweeps, x positions relaxed towards the
-neighbours. A pure chain is laid out in rows, as text runs. Linear enough for any drawing the views make (a few
-dozen nodes); deterministic.
+Longest-path layers, dummy nodes where an edge spans several, orders by barycentre sweeps, x positions
+relaxed towards the neighbours. A pure chain is laid out in rows, as text runs. Quick enough for any
+drawing the views make (a few dozen nodes); deterministic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx as nx
 
@@ -43,9 +44,7 @@ def _is_chain(count: int, edges: Sequence[tuple[int, int]]) -> bool:
     return list(edges) == [(i, i + 1) for i in range(count - 1)]
 
 
-def _rows(
-    sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]], row_width: float
-) -> Layout:
+def _rows(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]], row_width: float) -> Layout:
     """Left to right, then the next row; a row of its own for each node where only one fits."""
     gap_x, gap_y = 30.0, 30.0
     rows: list[list[int]] = [[]]
@@ -68,19 +67,15 @@ def _rows(
             x += sizes[n][0] + gap_x
         y += height + gap_y
     row_of = {n: at for at, row in enumerate(rows) for n in row}
-    paths = []
+    paths: list[tuple[Point, ...]] = []
     for a, b in edges:
         (ax, ay), (bx, by) = centres[a], centres[b]
         if row_of[a] == row_of[b]:
             paths.append(((ax + sizes[a][0] / 2, ay), (bx - sizes[b][0] / 2, by)))
         else:  # down, back to the left, down into the next row
             middle = by - max(sizes[n][1] for n in rows[row_of[b]]) / 2 - gap_y / 2
-            paths.append(
-                ((ax, ay + sizes[a][1] / 2), (ax, middle), (bx, middle), (bx, by - sizes[b][1] / 2))
-            )
-    return Layout(
-        width=max(widths), height=y - gap_y, centres=tuple(centres), paths=tuple(paths), chain=True
-    )
+            paths.append(((ax, ay + sizes[a][1] / 2), (ax, middle), (bx, middle), (bx, by - sizes[b][1] / 2)))
+    return Layout(width=max(widths), height=y - gap_y, centres=tuple(centres), paths=tuple(paths), chain=True)
 
 
 def _layers(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]]) -> Layout:
@@ -146,7 +141,7 @@ def _with_dummies(
                 following += 1
         chain.append(b)
         chains.append(chain)
-        segments += list(zip(chain, chain[1:], strict=False))
+        segments += list(pairwise(chain))
     return chains, segments
 
 
@@ -164,9 +159,7 @@ def _ordered(rank: dict[int, int], segments: Sequence[tuple[int, int]]) -> list[
         near, order = (above, levels) if sweep % 2 == 0 else (below, levels[::-1])
         place = {n: float(i) for level in levels for i, n in enumerate(level)}
         for level in order:
-            means = {
-                n: sum(place[m] for m in near[n]) / len(near[n]) if n in near else place[n] for n in level
-            }
+            means = {n: sum(place[m] for m in near[n]) / len(near[n]) if n in near else place[n] for n in level}
             level.sort(key=lambda n, means=means: (means[n], n))  # type: ignore[misc]
             place.update((n, float(i)) for i, n in enumerate(level))
     return levels
@@ -183,7 +176,7 @@ def _spread(
     column = _columns(segments, [n for level in levels for n in level])
     left_of: dict[tuple[int, int], float] = {}
     for level in levels:
-        for a, b in zip(level, level[1:], strict=False):
+        for a, b in pairwise(level):
             pair = (column[a], column[b])
             left_of[pair] = max(left_of.get(pair, 0.0), (widths[a] + widths[b]) / 2 + gap)
     order: nx.DiGraph[int] = nx.DiGraph()
@@ -191,11 +184,7 @@ def _spread(
     order.add_edges_from(left_of)
     if not nx.is_directed_acyclic_graph(order):  # crossing runs: every node for itself
         column = {n: n for n in column}
-        left_of = {
-            (a, b): (widths[a] + widths[b]) / 2 + gap
-            for level in levels
-            for a, b in zip(level, level[1:], strict=False)
-        }
+        left_of = {(a, b): (widths[a] + widths[b]) / 2 + gap for level in levels for a, b in pairwise(level)}
         order = nx.DiGraph()
         order.add_nodes_from(sorted(column))
         order.add_edges_from(left_of)

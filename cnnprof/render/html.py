@@ -57,19 +57,21 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def render(
-    template: str, t: Translator, *, root: str | None, home: str | None = None, **context: Any
-) -> str:
+def render(template: str, t: Translator, *, root: str | None, home: str | None = None, **context: Any) -> str:
     """Fill a template. ``root`` is the way from the page to the site's shared files ("", "../"), or None for
     a self-contained page. Lone surrogates, which UTF-8 can't hold, become question marks."""
-    text = _environment().get_template(template).render(
-        t=t,
-        root=root,
-        home=home,
-        policy=policy_single() if root is None else POLICY_SITE,
-        style=Markup(style()),  # noqa: S704 - our own file
-        script=Markup(script()),  # noqa: S704 - our own file
-        **context,
+    text = (
+        _environment()
+        .get_template(template)
+        .render(
+            t=t,
+            root=root,
+            home=home,
+            policy=policy_single() if root is None else POLICY_SITE,
+            style=Markup(style()),  # noqa: S704 - our own file
+            script=Markup(script()),  # noqa: S704 - our own file
+            **context,
+        )
     )
     return text.encode("utf-8", "replace").decode("utf-8")
 

@@ -76,9 +76,7 @@ def site(
             published=published_of(model.profile),
         )
     subjects = [
-        Subject(
-            profile=model.profile, published=published_of(model.profile), href=f"models/{model.slug}.html"
-        )
+        Subject(profile=model.profile, published=published_of(model.profile), href=f"models/{model.slug}.html")
         for model in models
     ]
     nav = [*_nav(t, compare=len(models) > 1), *extra_nav]
@@ -94,9 +92,7 @@ def _nav(t: Translator, *, compare: bool) -> list[tuple[str, str]]:
     return [(t("compare.title"), "compare.html")] if compare else []
 
 
-def _index(
-    subjects: Sequence[Subject], t: Translator, *, title: str, nav: Sequence[tuple[str, str]]
-) -> str:
+def _index(subjects: Sequence[Subject], t: Translator, *, title: str, nav: Sequence[tuple[str, str]]) -> str:
     rows = compare_rows(subjects)
     context: Mapping[str, object] = {
         "title": title or t("index.title"),

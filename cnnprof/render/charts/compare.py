@@ -32,7 +32,7 @@ def _log_place(low: float, high: float, length: float, value: float) -> float:
 
 def _radius(parameters: int) -> float:
     """Area grows with the square root of parameters: 60 k and 140 M both stay readable."""
-    return 3 + 1.1 * (max(parameters, 1) / 1e6) ** 0.25 * 2.2
+    return float(3 + 2.4 * (max(parameters, 1) / 1e6) ** 0.25)
 
 
 def _hue(names: Sequence[str], name: str) -> str:
@@ -40,10 +40,10 @@ def _hue(names: Sequence[str], name: str) -> str:
 
 
 def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup | None:
-    """Accuracy against a cost (log), bubbles for parameters, the Pareto front as a line. None below 2 points."""
+    """Accuracy against a cost (log), bubbles for parameters, the Pareto front as a line. None below 4 points."""
     unit = dict(AXES)[axis]
     shown = [row for row in rows if row.top1_percent is not None and (row.value(axis) or 0) > 0]
-    if len(shown) < 2:
+    if len(shown) < 4:
         return None
     costs = [row.value(axis) or 0.0 for row in shown]
     scores = [row.top1_percent or 0.0 for row in shown]
@@ -56,9 +56,7 @@ def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup 
 
     front = pareto(list(zip(costs, scores, strict=True)))
     order = [*front, *sorted(set(range(len(shown))) - set(front))]
-    labels = place_labels(
-        [(*place(i), _radius(shown[i].parameters), shown[i].name) for i in order], _WIDTH, _HEIGHT
-    )
+    labels = place_labels([(*place(i), _radius(shown[i].parameters), shown[i].name) for i in order], _WIDTH, _HEIGHT)
     families = [row.family for row in rows]
     dots = [
         {
@@ -124,9 +122,7 @@ def timeline_chart(rows: Sequence[CompareRow], t: Translator) -> Markup | None:
         by_year[year] = by_year.get(year, -1) + 1
         places.append((x_of(year), _HEIGHT - _log_place(low, high, _HEIGHT, row.macs)))
     order = sorted(range(len(shown)), key=lambda i: (by_year[years[i]], years[i], i))
-    labels = place_labels(
-        [(*places[i], _radius(shown[i].parameters), shown[i].name) for i in order], _WIDTH, _HEIGHT
-    )
+    labels = place_labels([(*places[i], _radius(shown[i].parameters), shown[i].name) for i in order], _WIDTH, _HEIGHT)
     families = [row.family for row in rows]
     step = max(1, math.ceil((last - first) / 14))
     spec = {
@@ -186,8 +182,7 @@ def cumulative_chart(curves: Sequence[Cumulative], t: Translator) -> Markup | No
         ):
             last = len(shares) - 1
             data[f"{kind}{at}"] = [
-                {"x": left + cell_w * i / last, "y": top + cell_h * (1 - share)}
-                for i, share in enumerate(shares)
+                {"x": left + cell_w * i / last, "y": top + cell_h * (1 - share)} for i, share in enumerate(shares)
             ]
             marks.append(line(f"{kind}{at}", colour))
     cells = {

@@ -66,8 +66,7 @@ def _svg(drawing: Drawing, t: Translator, *, row_width: float) -> tuple[Markup, 
     placed = layout(sizes, drawing.edges, row_width=row_width)
     edges = "".join(f'<path d="{_curve(path, placed)}"/>' for path in placed.paths)
     nodes = "".join(
-        _node(node, centre, size, t)
-        for node, centre, size in zip(drawing.nodes, placed.centres, sizes, strict=True)
+        _node(node, centre, size, t) for node, centre, size in zip(drawing.nodes, placed.centres, sizes, strict=True)
     )
     width, height = placed.width + 4, placed.height + 4
     label = t("graph.whole") if drawing.id == "g0" else drawing.title
@@ -119,8 +118,7 @@ def _node(node: Block, centre: tuple[float, float], size: tuple[float, float], t
     # A node with a link inside is a group; one without is a symbol of its own.
     role = "group" if node.target else "graphics-symbol"
     return (
-        f'<g class="{kind}" data-k="{escape(node.key)}" role="{role}" aria-label="{escape(label)}">'
-        f"{''.join(parts)}</g>"
+        f'<g class="{kind}" data-k="{escape(node.key)}" role="{role}" aria-label="{escape(label)}">{"".join(parts)}</g>'
     )
 
 

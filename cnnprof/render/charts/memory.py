@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from markupsafe import Markup
 
 from cnnprof.profile import Profile
@@ -25,7 +27,7 @@ def memory_chart(view: MemoryView, profile: Profile, t: Translator) -> Markup:
 
     per_op = _WIDTH / max(view.ops, 1)
     names = [plain(layer.name) for layer in profile.layers]
-    steps = []
+    steps: list[dict[str, Any]] = []
     for point in view.points:
         first = names[point.first] if point.first < len(names) else str(point.first)
         last = names[point.last] if point.last < len(names) else str(point.last)
@@ -97,5 +99,5 @@ def memory_chart(view: MemoryView, profile: Profile, t: Translator) -> Markup:
     return draw(spec, label=t("memory.chart"))
 
 
-def _end(steps: list[dict[str, float]]) -> list[dict[str, float]]:
+def _end(steps: list[dict[str, Any]]) -> list[dict[str, float]]:
     return [{"x": steps[-1]["x2"], "y": steps[-1]["y"]}] if steps else []

@@ -20,7 +20,7 @@ _MOST_MARKS = 160
 def growth_chart(view: ReceptiveView, t: Translator) -> Markup:
     """A step line; a point where the stride changes; a dashed line at the input's longer side."""
     side = max(view.input_size)
-    top, marks_at = ticks(max(side, max(g.size for g in view.growth)) * 1.04)
+    top, marks_at = ticks(max(side, *(g.size for g in view.growth)) * 1.04)
     last = max(len(view.growth) - 1, 1)
 
     def place(g: Growth) -> dict[str, Any]:

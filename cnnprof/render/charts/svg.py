@@ -1,8 +1,8 @@
 """A Vega specification to an inline SVG that a page can style.
 
 Colours are CSS variables, so light, dark and print come from the page; fonts are inherited. What comes out
-carries no style attribute, so a Content-Security-Policy without 'unsafe-inline' holds. Sizes and places never depend on the
-fonts of the machine that draws: autosize is off, and labels are cut by :func:`fit` before they reach Vega.
+carries no style attribute, so a Content-Security-Policy without 'unsafe-inline' holds. Sizes and places never
+depend on the fonts of the machine that draws: autosize is off, and labels are cut by :func:`fit`.
 """
 
 from __future__ import annotations

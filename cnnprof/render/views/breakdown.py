@@ -181,9 +181,7 @@ def icicle(profile: Profile, metric: Metric, *, least: float = 0.004, levels: in
     cells: list[Cell] = []
     if total:
         _place(root, metric, total, 0.0, 0, _REST, cells, least, levels)
-    return Icicle(
-        metric=metric, total=total, cells=tuple(cells), rows=max((c.depth for c in cells), default=-1) + 1
-    )
+    return Icicle(metric=metric, total=total, cells=tuple(cells), rows=max((c.depth for c in cells), default=-1) + 1)
 
 
 def _place(

@@ -51,7 +51,7 @@ def difference(old: Profile, new: Profile) -> Difference:
     changes = diff(old, new)
     groups: dict[tuple[str, str], list[tuple[str, str, int, int]]] = {}
     for row in changes.moved:
-        what = "; ".join(row.what) if row.change is Change.CHANGED else shape(next(iter(row.node.shapes), None))
+        what = "; ".join(row.what[:2]) if row.change is Change.CHANGED else shape(next(iter(row.node.shapes), None))
         groups.setdefault((row.change.value, row.node.kind), []).append(
             (plain(row.name), plain(what), row.delta("macs") or 0, row.delta("parameters") or 0)
         )
@@ -85,7 +85,5 @@ def _stages(old: Profile, new: Profile) -> tuple[StagePair, ...]:
         found = [side.get(label) for side in sides]
         macs = tuple(row.sums.macs if row else 0 for row in found)
         parameters = tuple(row.sums.parameters if row else 0 for row in found)
-        pairs.append(
-            StagePair(label=label, macs=(macs[0], macs[1]), parameters=(parameters[0], parameters[1]))
-        )
+        pairs.append(StagePair(label=label, macs=(macs[0], macs[1]), parameters=(parameters[0], parameters[1])))
     return tuple(pairs)

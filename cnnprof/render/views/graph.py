@@ -99,10 +99,7 @@ def _shown(drawings: Sequence[Drawing], times: dict[str, int]) -> GraphView:
     known = {d.id for d in shown}
     return GraphView(
         drawings=tuple(
-            replace(
-                d, nodes=tuple(n if n.target in known else replace(n, target=None) for n in d.nodes)
-            )
-            for d in shown
+            replace(d, nodes=tuple(n if n.target in known else replace(n, target=None) for n in d.nodes)) for d in shown
         ),
         hidden=len(worth) - len(shown) + 1,
     )
@@ -121,16 +118,12 @@ def _same(profile: Profile, part: Part) -> tuple[object, ...]:
     )
 
 
-def _collapse(
-    profile: Profile, children: Sequence[Part], wiring: Wiring
-) -> tuple[list[_Node], list[tuple[int, int]]]:
+def _collapse(profile: Profile, children: Sequence[Part], wiring: Wiring) -> tuple[list[_Node], list[tuple[int, int]]]:
     """Chains of cheap layers joined, then equal neighbours; with the edges between what is left."""
     edges = wiring.edges(children)
     outside, fed = wiring.exits(children), wiring.entries(children)
     nodes = [_Node(part, (part,), 1) for part in children]
-    nodes, edges, outside, fed = _merge(
-        nodes, edges, outside, fed, lambda a, b: _follows(profile, a, b), chain=True
-    )
+    nodes, edges, outside, fed = _merge(nodes, edges, outside, fed, lambda a, b: _follows(profile, a, b), chain=True)
     nodes, edges, _, _ = _merge(
         nodes, edges, outside, fed, lambda a, b: _same(profile, a.part) == _same(profile, b.part), chain=False
     )

@@ -8,8 +8,8 @@ flat graph comes out whole), else by output resolution, else evenly.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import networkx as nx
 
@@ -46,12 +46,8 @@ def part_tree(profile: Profile) -> Part:
 
 def _part(node: Node) -> Part:
     children = tuple(_part(child) for child in node.children)
-    members = (
-        (node.layer,) if node.layer is not None else tuple(sorted(i for c in children for i in c.members))
-    )
-    return Part(
-        key=node.key, label=node.label, path=node.path, members=members, sums=node.sums, children=children
-    )
+    members = (node.layer,) if node.layer is not None else tuple(sorted(i for c in children for i in c.members))
+    return Part(key=node.key, label=node.label, path=node.path, members=members, sums=node.sums, children=children)
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,8 @@ def _by_cuts(profile: Profile, children: Sequence[Part], wiring: Wiring) -> tupl
         if last > at:
             change[at] += 1
             change[last] -= 1
-    groups, current, crossing = _Groups(), [], 0
+    groups, crossing = _Groups(), 0
+    current: list[Part] = []
     for at, child in enumerate(children):
         current.append(child)
         crossing += change[at]
@@ -188,7 +185,9 @@ def _label(profile: Profile, children: Sequence[Part]) -> str:
 
 
 def _by_resolution(profile: Profile, parts: Sequence[Part]) -> tuple[Part, ...]:
-    groups, current, side = _Groups(), [], None
+    groups = _Groups()
+    current: list[Part] = []
+    side: Sequence[int] | None = None
     for part in parts:
         found = output_shape(profile.layers[part.members[-1]])
         now = found[2:] if found is not None and len(found) > 3 else None
@@ -215,17 +214,29 @@ def _evenly(parts: Sequence[Part]) -> tuple[Part, ...]:
 
 
 def acyclic(parts: Sequence[Part], wiring: Wiring) -> tuple[Part, ...]:
-    """The parts in an order their edges follow. Modules that call each other back and forth are one part."""
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    graph.add_nodes_from(range(len(parts)))
-    graph.add_edges_from(wiring.edges(parts))
-    knots = [sorted(group) for group in nx.strongly_connected_components(graph)]
+    """The parts in an order their edges follow. Modules that feed each other back and forth (a list of stages with
+    pooling between) are opened; what still does, or would be too much, becomes one part."""
+    shown = list(parts)
+    while True:
+        graph: nx.DiGraph[int] = nx.DiGraph()
+        graph.add_nodes_from(range(len(shown)))
+        graph.add_edges_from(wiring.edges(shown))
+        knots = [sorted(group) for group in nx.strongly_connected_components(graph)]
+        tied = {i for knot in knots if len(knot) > 1 for i in knot if shown[i].children}
+        if not tied or len(shown) > 3 * MOST_CHILDREN:
+            break
+        shown = [part for i, whole in enumerate(shown) for part in (_opened(whole) if i in tied else (whole,))]
     if all(len(knot) == 1 for knot in knots) and all(a < b for a, b in graph.edges):
-        return tuple(parts)
+        return tuple(shown)
     groups = _Groups()
-    whole = nx.condensation(graph, scc=[set(knot) for knot in knots])
-    first = {node: min(data["members"]) for node, data in whole.nodes(data=True)}
-    for node in nx.lexicographical_topological_sort(whole, key=first.__getitem__):
-        members = [parts[i] for i in sorted(whole.nodes[node]["members"])]
+    whole_graph = nx.condensation(graph, scc=[set(knot) for knot in knots])
+    first = {node: min(data["members"]) for node, data in whole_graph.nodes(data=True)}
+    start = {node: shown[at].members[0] for node, at in first.items()}
+    for node in nx.lexicographical_topological_sort(whole_graph, key=start.__getitem__):
+        members = [shown[i] for i in sorted(whole_graph.nodes[node]["members"])]
         groups.add(members, f"{members[0].label} … {members[-1].label}")
     return tuple(groups.parts)
+
+
+def _opened(whole: Part) -> tuple[Part, ...]:
+    return tuple(replace(child, label=f"{whole.label}/{child.label}") for child in whole.children)

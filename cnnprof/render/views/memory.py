@@ -49,8 +49,8 @@ class Lowering:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryView:
-    """``peak_layer`` is the index of the layer at the peak where it is one of this profile's layers; ``alive`` holds the
-    largest tensors there beside the weights, of those that the profile lists."""
+    """``peak_layer`` is the index of the layer at the peak where it is one of this profile's layers;
+    ``alive`` holds the largest tensors there beside the weights, of those that the profile lists."""
 
     mode: str
     peak_bytes: int
@@ -137,5 +137,5 @@ def _alive(row: Mapping[str, Any], index: Mapping[str, int]) -> Alive:
         shape=None if found is None else tuple(found),
         nbytes=int(row["bytes"]),
         made_by=None if made_by is None else plain(made_by),
-        key=f"n{index[made_by]}" if made_by in index else None,
+        key=f"n{index[made_by]}" if isinstance(made_by, str) and made_by in index else None,
     )

@@ -49,9 +49,7 @@ class Uncounted:
     keys: tuple[tuple[str, str], ...]
 
 
-def cards(
-    profile: Profile, memory: MemoryView | None, field_view: ReceptiveView | None
-) -> tuple[Card, ...]:
+def cards(profile: Profile, memory: MemoryView | None, field_view: ReceptiveView | None) -> tuple[Card, ...]:
     """MACs, parameters, peak memory, receptive field, predicted and measured latency, in this order."""
     totals = profile.totals
     reference = plain(str(profile.model["reference"]))
@@ -89,9 +87,7 @@ def _intensity(totals: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]]
 
 def _memory_card(memory: MemoryView | None, reference: str) -> Card:
     if memory is None:
-        return Card(
-            key="memory", value=None, href="#memory", command=f"cnnprof report {reference} -o report.html"
-        )
+        return Card(key="memory", value=None, href="#memory", command=f"cnnprof report {reference} -o report.html")
     return Card(
         key="memory",
         value=nbytes(memory.peak_bytes),
@@ -109,9 +105,7 @@ def _memory_card(memory: MemoryView | None, reference: str) -> Card:
 
 def _field_card(view: ReceptiveView | None, reference: str) -> Card:
     if view is None:
-        return Card(
-            key="field", value=None, href="#receptive", command=f"cnnprof report {reference} -o report.html"
-        )
+        return Card(key="field", value=None, href="#receptive", command=f"cnnprof report {reference} -o report.html")
     height, width = view.input_size
     notes: list[tuple[str, Mapping[str, Any]]] = [
         ("card.field.input", {"size": f"{height}×{width}" if height > 1 else str(width)})
@@ -145,9 +139,7 @@ def _latency_cards(profile: Profile, reference: str) -> tuple[Card, Card]:
         name = device.get("name") if isinstance(device, Mapping) else device
         if name:
             notes.append(("card.latency.device", {"device": plain(str(name))}))
-        made.append(
-            Card(key=key, value=seconds(section["latency_s"]), href="#latency", notes=tuple(notes))
-        )
+        made.append(Card(key=key, value=seconds(section["latency_s"]), href="#latency", notes=tuple(notes)))
     return made[0], made[1]
 
 
@@ -165,9 +157,7 @@ def uncounted(profile: Profile) -> tuple[Uncounted, ...]:
     )
 
 
-def findings(
-    profile: Profile, memory: MemoryView | None, field_view: ReceptiveView | None
-) -> tuple[Finding, ...]:
+def findings(profile: Profile, memory: MemoryView | None, field_view: ReceptiveView | None) -> tuple[Finding, ...]:
     """What a reader should know first, at most five sentences, each with its evidence on the page."""
     groups = stages(profile)
     found = [*_where(groups), *_heaviest(profile), *_memory_bound(profile)]

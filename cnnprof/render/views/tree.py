@@ -74,17 +74,17 @@ def _freeze(scope: _Scope, layers: tuple[Layer, ...], depth: int, label: str) ->
         if isinstance(entry, int):
             inner.append(_leaf(layers[entry], entry, depth + 1, scope.path))
             continue
-        shown = plain(name)
-        while len(entry.entries) == 1:  # a chain of single scopes is one line
-            below_name, below = next(iter(entry.entries.items()))
+        shown, inside = plain(name), entry
+        while len(inside.entries) == 1:  # a chain of single scopes is one line
+            below_name, below = next(iter(inside.entries.items()))
             if isinstance(below, int):
                 break
-            shown, entry = f"{shown}/{plain(below_name)}", below
-        only = next(iter(entry.entries.values()))
-        if len(entry.entries) == 1 and isinstance(only, int):
+            shown, inside = f"{shown}/{plain(below_name)}", below
+        only = next(iter(inside.entries.values()))
+        if len(inside.entries) == 1 and isinstance(only, int):
             inner.append(_leaf(layers[only], only, depth + 1, scope.path, shown))
         else:
-            inner.append(_freeze(entry, layers, depth + 1, shown))
+            inner.append(_freeze(inside, layers, depth + 1, shown))
     total = Sums()
     for child in inner:
         total += child.sums
@@ -119,9 +119,7 @@ def _calls(scope: _Scope) -> list[tuple[str, _Scope | int]]:
     return [(name, entry) for _, name, entry in found]
 
 
-def _leaf(
-    layer: Layer, index: int, depth: int, parent: tuple[str, ...], label: str | None = None
-) -> Node:
+def _leaf(layer: Layer, index: int, depth: int, parent: tuple[str, ...], label: str | None = None) -> Node:
     return Node(
         key=f"n{index}",
         label=label or _local_name(layer.name, parent),
