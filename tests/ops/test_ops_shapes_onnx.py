@@ -138,6 +138,9 @@ def test_every_single_node_case_resolves() -> None:
         )
         if any(t.shape is None for t in made):
             continue  # sequences, and types that NumPy doesn't have
+        first = call.inputs[0] if call.inputs else None
+        if call.op_type == "onnx:DequantizeLinear" and first is not None and first.shape is None:
+            continue  # float8 and 4-bit data, which NumPy doesn't have
         call = Call(call.op_type, call.inputs, made, call.attributes, call.opset)
         try:
             meaning = table.resolve(call.op_type, call)
