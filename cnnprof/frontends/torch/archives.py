@@ -74,9 +74,7 @@ def _script(path: Path) -> nn.Module:
         module: nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         return module
     except Exception as error:
-        raise ModelError(
-            f"{path}: TorchScript can't load it: {_first_line(error)}", _FACTORY_HINT
-        ) from error
+        raise ModelError(f"{path}: TorchScript can't load it: {_first_line(error)}", _FACTORY_HINT) from error
 
 
 def _contents(path: Path) -> str:

@@ -1,9 +1,9 @@
 """What the model is called with: from input descriptions, shapes or real tensors to substrate tensors.
 
 A sequence gives positional arguments, a mapping keyword arguments. Each is a tensor, an
-:class:`~cnnprof.frontends.inputs.InputSpec`, a shape (a tuple of ints) or a list, tuple or dict of those; anything else is
-passed on as it is. The name of an InputSpec places it: ``ids`` is a parameter of ``forward``, ``batch.image`` an
-entry of the dict ``batch``, ``images.0`` an item of the list ``images``.
+:class:`~cnnprof.frontends.inputs.InputSpec`, a shape (a tuple of ints) or a list, tuple or dict of those;
+anything else is passed on as it is. The name of an InputSpec places it: ``ids`` is a parameter of ``forward``,
+``batch.image`` an entry of the dict ``batch``, ``images.0`` an item of the list ``images``.
 """
 
 from __future__ import annotations
@@ -68,10 +68,8 @@ def make_arguments(
 
     def make(value: Any, name: str) -> Any:
         if isinstance(value, torch.Tensor):
-            with torch.no_grad():
-                tensor = value.detach() if isinstance(substrate, Cpu) and not value.is_meta else substrate.like(value)
-            if tensor.device.type not in ("cpu", "meta"):
-                tensor = tensor.to("cpu")
+            with torch.no_grad():  # a copy: the model may write into it
+                tensor = substrate.like(value)
             tensors.append((name, tensor))
             return tensor
         if _is_shape(value):
@@ -87,9 +85,7 @@ def make_arguments(
         return value
 
     planned_args, planned_kwargs = planned
-    args = tuple(
-        make(value, names[i] if i < len(names) else f"input{i}") for i, value in enumerate(planned_args)
-    )
+    args = tuple(make(value, names[i] if i < len(names) else f"input{i}") for i, value in enumerate(planned_args))
     kwargs = {key: make(value, key) for key, value in planned_kwargs.items()}
     return Arguments(args, kwargs, tuple(tensors))
 

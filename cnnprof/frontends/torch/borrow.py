@@ -1,7 +1,7 @@
 """Use a module that belongs to someone else, and give it back exactly as it was.
 
-The module's attributes, and the dicts, lists and sets among them (parameters, buffers, hooks, caches), are remembered and
-put back, also after an exception. While borrowed, its tensors are replaced by stand-ins on
+The module's attributes, and the dicts, lists and sets among them (parameters, buffers, hooks, caches), are
+remembered and put back, also after an exception. While borrowed, its tensors are replaced by stand-ins on
 the substrate, so its weights are neither moved nor written, and get no gradient. Random states
 (torch, CUDA, Python, NumPy) are put back too.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from cnnprof.frontends.torch.substrate import Meta, Substrate
 
@@ -26,7 +27,7 @@ __all__ = ["borrowed", "random_state_kept", "weights_of"]
 def random_state_kept() -> Iterator[None]:
     """Leave every random generator that the model can reach as it was."""
     state, python_state = torch.get_rng_state(), random.getstate()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     numpy = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy is not None else None
     try:
@@ -103,11 +104,13 @@ def _all_on(module: nn.Module, substrate: Substrate) -> bool:
 
 
 def weights_of(module: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
-    """(state-dict name, tensor, is a parameter) of each distinct parameter and buffer."""
+    """(state-dict name, tensor, is a parameter) of each distinct parameter and buffer that has a shape."""
     for name, tensor in module.named_parameters():
-        yield name, tensor, True
+        if not is_lazy(tensor):
+            yield name, tensor, True
     for name, tensor in module.named_buffers():
-        yield name, tensor, False
+        if not is_lazy(tensor):
+            yield name, tensor, False
 
 
 def _replace(module: nn.Module, substrate: Substrate) -> None:
@@ -136,10 +139,12 @@ class _StandIns:
         self._storages: dict[int, torch.Tensor] = {}
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        made = self._made.get(id(tensor))
+        made: torch.Tensor | None = self._made.get(id(tensor))
         if made is None:
             made = self._make(tensor)
-            if isinstance(tensor, nn.Parameter):
+            if is_lazy(tensor):
+                pass
+            elif isinstance(tensor, nn.Parameter):
                 made = nn.Parameter(made, requires_grad=tensor.requires_grad)
             elif tensor.requires_grad and tensor.is_leaf:
                 made.requires_grad_()
@@ -160,6 +165,10 @@ class _StandIns:
         return value
 
     def _make(self, tensor: torch.Tensor) -> torch.Tensor:
+        if is_lazy(tensor):
+            make: Any = type(tensor)
+            lazy: torch.Tensor = make(device=self._substrate.device, dtype=tensor.dtype)
+            return lazy
         with torch.no_grad():
             if not isinstance(self._substrate, Meta) or tensor.layout is not torch.strided:
                 return self._substrate.like(tensor)

@@ -41,9 +41,7 @@ _MARKS: dict[Any, Any] = {
     torch.instance_norm: _aten.instance_norm.default,
 }
 _REVERSED = {torch.Tensor.__rmatmul__}
-_RECURRENT = {
-    getattr(_functions, name): getattr(_aten, name) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
-}
+_RECURRENT = {getattr(_functions, name): getattr(_aten, name) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
 # Python functions of torch.nn.functional inside which marked calls happen.
 _OPENED = {F.multi_head_attention_forward}
 _EINSUM = {torch.einsum, torch.functional.einsum}

@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from cnnprof.errors import ModelError, UsageError
+from cnnprof.frontends.torch.borrow import random_state_kept
 
 __all__ = ["factory_of"]
 
@@ -29,7 +30,9 @@ def factory_of(reference: str, kwargs: Mapping[str, Any]) -> Callable[[], Any]:
         raise UsageError(
             f"{reference}: not a model reference", "write package.module:callable or path/to/file.py:callable"
         )
-    source = _from_file(Path(where), reference) if where.endswith(".py") else _from_package(where, reference)
+    with random_state_kept():  # a module's top level may make layers
+        is_file = where.endswith(".py")
+        source = _from_file(Path(where), reference) if is_file else _from_package(where, reference)
     target: Any = source
     for part in name.split("."):
         if not hasattr(target, part):

@@ -8,7 +8,7 @@ inside a composite that is recorded as a whole are run, not recorded.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,16 +34,23 @@ _ALIASES = frozenset({"aten:detach.default", "aten:detach_.default", "aten:lift_
 _FACTORIES_BY_SIZE = frozenset({"empty", "zeros", "ones", "full", "rand", "randn"})
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A dispatch mode that fills ``builder``; ``phase`` marks the ops added from now on."""
 
-    def __init__(self, builder: GraphBuilder, scopes: Scopes, substrate: Substrate) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        builder: GraphBuilder,
+        scopes: Scopes,
+        substrate: Substrate,
+        weights: Callable[[], Iterable[tuple[str, torch.Tensor, bool]]],
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.builder = builder
         self.phase = "forward"
         self.ledger = Ledger(builder.set_released)
         self._scopes = scopes
         self._substrate = substrate
+        self._weights = weights
         self._muted = 0
         self._stand_ins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._unreal: set[str] = set()  # storages of constants whose values are no longer known
@@ -66,11 +73,18 @@ class Recorder(TorchDispatchMode):
         """The graph's name of a live tensor; one that nothing made is a constant (or a hidden parameter)."""
         entry = self.ledger.find(tensor)
         if entry is None:
-            role = Role.PARAMETER if isinstance(tensor, torch.nn.Parameter) else Role.CONSTANT
-            return self.declare(tensor, "parameter" if role is Role.PARAMETER else "constant", role)
+            return self._declare_late(tensor)
         if entry.seen < len(entry.storage.writes):
             return self._refresh(tensor, entry.name, entry.storage.writes[entry.seen :])
         return entry.name
+
+    def _declare_late(self, tensor: torch.Tensor) -> str:
+        for name, weight, is_parameter in self._weights():  # lazy modules make theirs on the way
+            if weight is tensor:
+                return self.declare(tensor, name, Role.PARAMETER if is_parameter else Role.BUFFER)
+        if isinstance(tensor, torch.nn.Parameter):
+            return self.declare(tensor, "parameter", Role.PARAMETER)
+        return self.declare(tensor, "constant", Role.CONSTANT)
 
     def _refresh(self, tensor: torch.Tensor, old: str, writes: Sequence[Write]) -> str:
         """``tensor`` shares memory with others that were written since: its data comes from those too."""
@@ -79,16 +93,14 @@ class Recorder(TorchDispatchMode):
             attributes = refresh_attributes(geometry_of(tensor), write.geometry)
             if attributes is None:
                 continue
-            inputs = (name, write.name)
             base = f"{self._scopes.current}/view" if self._scopes.current else "view"
-            name = self.builder.unique_op_name(base)
+            op_name = self.builder.unique_op_name(base)
             record = self.ledger.storage(tensor)
-            made = _record(
-                tensor, self.builder.unique_tensor_name(name), record.name if record else name, Role.ACTIVATION
-            )
-            op = Op(
-                name, "refresh", "torch:refresh", inputs, (made.name,), attributes, self._scopes.current, phase=self.phase
-            )
+            storage = record.name if record else op_name
+            made = _record(tensor, self.builder.unique_tensor_name(op_name), storage, Role.ACTIVATION)
+            scope = self._scopes.current
+            read = (name, write.name)
+            op = Op(op_name, "refresh", "torch:refresh", read, (made.name,), attributes, scope, phase=self.phase)
             self.builder.add_op(op, (made,))
             name = made.name
         self.ledger.add(tensor, name, name)
@@ -163,9 +175,7 @@ class Recorder(TorchDispatchMode):
         call = Call(
             plan.op_type,
             tuple(None if name is None else known[name] for name in inputs),
-            tuple(
-                None if t is None else Tensor("", tuple(t.shape), ir_dtype(t.dtype)) for t in outputs
-            ),
+            tuple(None if t is None else Tensor("", tuple(t.shape), ir_dtype(t.dtype)) for t in outputs),
             bound.attributes,
         )
         try:
@@ -178,9 +188,7 @@ class Recorder(TorchDispatchMode):
         entry, canonical = found
         return entry.kind, canonical.attributes, tuple(None if t is None else t.name for t in canonical.inputs)
 
-    def _outputs(
-        self, op_name: str, bound: Bound, outputs: Sequence[torch.Tensor | None]
-    ) -> list[Tensor | None]:
+    def _outputs(self, op_name: str, bound: Bound, outputs: Sequence[torch.Tensor | None]) -> list[Tensor | None]:
         """Records of an op's results: a written tensor gets a new name in the storage it had, a view
         the storage it looks into, anything else memory of its own."""
         made: list[Tensor | None] = []
@@ -247,7 +255,7 @@ class Recorder(TorchDispatchMode):
         if self.phase == "forward":
             if torch.is_grad_enabled():
                 # Autograd's node of this call was made just before the dispatcher got here.
-                self._forward_scope[torch.autograd._get_sequence_nr() - 1] = current
+                self._forward_scope[torch._C._autograd._get_sequence_nr() - 1] = current
             return current
         if current or self.phase != "backward":
             return current

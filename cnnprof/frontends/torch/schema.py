@@ -108,6 +108,4 @@ def _plain(value: Any) -> Any:
         return tuple(_plain(item) for item in value)
     if isinstance(value, torch.dtype):
         return ir_dtype(value).value
-    if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-        return int(value) if isinstance(value, torch.SymInt) else float(value)
     return str(value)

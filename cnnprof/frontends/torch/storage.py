@@ -25,7 +25,7 @@ class Geometry:
 
 
 def geometry_of(tensor: torch.Tensor) -> Geometry:
-    return Geometry(tuple(tensor.shape), tuple(tensor.stride()), tensor.storage_offset())
+    return Geometry(tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset()))
 
 
 @dataclass(frozen=True, slots=True)

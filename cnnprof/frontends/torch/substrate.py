@@ -18,6 +18,7 @@ class Substrate:
     """Makes tensors to trace with. ``name`` is what notes call it."""
 
     name = ""
+    device = "cpu"  # what tensors on it say they are on
 
     def mode(self) -> AbstractContextManager[Any]:
         """The context that the model runs in, below the recorder."""
@@ -37,6 +38,7 @@ class Substrate:
 
 class Meta(Substrate):
     name = "meta tensors"
+    device = "meta"
 
     def is_native(self, tensor: torch.Tensor) -> bool:
         return tensor.is_meta

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from cnnprof.errors import CnnprofError, ModelError, UsageError
 from cnnprof.frontends.torch.arguments import Inputs, make_arguments, plan_arguments
@@ -57,7 +58,7 @@ def trace(
     optimizer: str | None = None,
     reference: str = "",
     name: str = "",
-    format: str = "torch",  # noqa: A002  (ModelSource's own word)
+    format: str = "torch",
     rebuild: Callable[[], nn.Module] | None = None,
 ) -> Graph:
     """Trace one call of ``module`` (with ``training``, one training step; with ``optimizer``, its update too).
@@ -82,9 +83,7 @@ def trace(
     return _first_that_works(module, request, rebuild)
 
 
-def _first_that_works(
-    module: nn.Module, request: _Request, rebuild: Callable[[], nn.Module] | None
-) -> Graph:
+def _first_that_works(module: nn.Module, request: _Request, rebuild: Callable[[], nn.Module] | None) -> Graph:
     planned = plan_arguments(module, request.inputs)
     reasons: list[str] = []
     attempts: tuple[type[Substrate], ...] = (Meta, Fake, Cpu)
@@ -97,7 +96,7 @@ def _first_that_works(
         except CnnprofError:
             raise
         except Exception as error:
-            if attempt is Cpu or not (isinstance(error, NotImplementedError) or _NEEDS_VALUES.search(str(error))):
+            if attempt is Cpu or (attempt is Meta and not _needs_values(error)):
                 raise _explain(error, request, module) from error
             reasons.append(f"{substrate.name}: {_line(error)}")
     raise AssertionError("the last attempt returns or raises")
@@ -122,12 +121,15 @@ def _run(
         warnings.simplefilter("ignore")
         stack.enter_context(borrowed(module, substrate, training=training))
         scopes = Scopes(module)
-        recorder = Recorder(builder, scopes, substrate)
+        recorder = Recorder(builder, scopes, substrate, lambda: weights_of(module))
         arguments = make_arguments(module, planned, substrate, _floating_dtype(module))
-        for name, tensor, is_parameter in weights_of(module):
+        if any(is_lazy(t) for t in (*module.parameters(), *module.buffers())):
+            with substrate.mode(), torch.no_grad():  # lazy modules make their weights in a first call
+                module(*arguments.args, **arguments.kwargs)
+        for name, tensor, is_parameter in list(weights_of(module)):
             recorder.declare(tensor, name, Role.PARAMETER if is_parameter else Role.BUFFER)
         inputs = [recorder.declare(tensor, name, Role.INPUT) for name, tensor in arguments.tensors]
-        optimizer = make_optimizer(request.optimizer, module) if request.optimizer else None
+        optimizer = None
         saved: dict[str, None] = {}
         stack.enter_context(substrate.mode())
         stack.enter_context(torch.enable_grad() if training else torch.no_grad())
@@ -138,7 +140,8 @@ def _run(
         found = tensors_in(result)
         if not found:
             raise ModelError(
-                f"output of {request.source.name}: expected a tensor, or a structure of them, got {type(result).__name__}",
+                f"output of {request.source.name}: expected a tensor, or a structure of them, "
+                f"got {type(result).__name__}",
                 "wrap the model so that its forward returns what it computes",
             )
         outputs = list(dict.fromkeys(recorder.name_of(tensor) for tensor in found))
@@ -147,7 +150,8 @@ def _run(
             with scopes, recorder:
                 recorder.phase = "backward"
                 backward(found)
-                if optimizer is not None:
+                if request.optimizer is not None:
+                    optimizer = make_optimizer(request.optimizer, module)
                     recorder.phase = "optimizer"
                     optimizer.step()
         graph = builder.build(
@@ -158,6 +162,10 @@ def _run(
         )
         del found, arguments, optimizer
     return replace(graph, source=replace(graph.source, digest=_digest(graph)))
+
+
+def _needs_values(error: Exception) -> bool:
+    return isinstance(error, NotImplementedError) or _NEEDS_VALUES.search(str(error)) is not None
 
 
 def _saved_hooks(recorder: Recorder, saved: dict[str, None]) -> Any:
@@ -187,13 +195,28 @@ def _line(error: BaseException) -> str:
 def _explain(error: Exception, request: _Request, module: nn.Module) -> ModelError:
     text = str(error)
     hint = "check the inputs; --debug shows the traceback"
-    if re.search(r"Expected tensor for argument.*indices.*scalar types|embedding.*Long|indices must be", text):
+    if re.search(r"argument.*'indices'.*scalar types|indices.*(Long|Int|int)", text):
         hint = "it takes integer ids: give them as --input int64:1x128"
-    elif re.search(r"size mismatch|shapes cannot be multiplied|to have \d+ channels|must match|invalid for input", text):
+    elif re.search(r"size mismatch|shapes? .*(cannot be multiplied|invalid)|channel|must match|[Ii]nvalid.*size", text):
         hint = "the input's shape doesn't fit the model: give another --input"
-    elif re.search(r"dtype|scalar type", text):
+    elif re.search(r"dtype|scalar type|[Ii]nput type", text):
         hint = "the input's dtype doesn't fit the model: give it as --input DTYPE:SHAPE"
-    return ModelError(f"{request.source.reference}: its forward failed: {_line(error)}", hint)
+    where = _where(error, module)
+    return ModelError(f"{request.source.reference}: its forward failed{where}: {_line(error)}", hint)
+
+
+def _where(error: Exception, root: nn.Module) -> str:
+    """The innermost module of the model that the exception came through, with its settings."""
+    paths = {id(module): name for name, module in root.named_modules()}
+    found = ""
+    trace_back = error.__traceback__
+    while trace_back is not None:
+        owner = trace_back.tb_frame.f_locals.get("self")
+        if isinstance(owner, nn.Module) and paths.get(id(owner)):
+            settings = owner.extra_repr() if not any(True for _ in owner.children()) else ""
+            found = f" in {paths[id(owner)]}: {type(owner).__name__}({settings})"
+        trace_back = trace_back.tb_next
+    return found
 
 
 def _digest(graph: Graph) -> str:
