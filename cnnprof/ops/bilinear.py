@@ -1,6 +1,8 @@
-"""Bilinear layers, and the gradients of a dense layer.
+"""Bilinear layers, rank-one updates, and the gradients of a dense layer.
 
 ``bilinear`` — canonical inputs: x1 (..., D_1), x2 (..., D_2), weight (C_out, D_1, D_2), bias.
+``rank_one_update`` — canonical inputs: two vectors, the matrix they are added to; one multiplication and one
+addition an output, one more multiplication each for alpha and beta other than 1. Nothing is summed: no MACs.
 ``linear_backward`` — canonical inputs: data, gradient of the output, weight; attribute ``output_mask``.
 """
 
@@ -9,7 +11,8 @@ from __future__ import annotations
 import math
 
 from cnnprof.ir.tensor import Role
-from cnnprof.ops.rules import product
+from cnnprof.ops.linear import keep
+from cnnprof.ops.rules import broadcast_axes, product
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling
 from cnnprof.ops.window import All, Axes, Relation, Same
 from cnnprof.ops.work import Work
@@ -17,7 +20,7 @@ from cnnprof.ops.work import Work
 __all__ = ["SPECS"]
 
 
-# -- bilinear --------------------------------------------------------------------------------------
+# -- bilinear -------------------------------------------------------------------------------------------
 
 
 def _bilinear_work(call: Call) -> Work:
@@ -48,7 +51,30 @@ def _from_trilinear(call: Call) -> Call:
     return call.with_attributes({}, (first, second, weight))
 
 
-# -- backward --------------------------------------------------------------------------------------
+# -- rank one -------------------------------------------------------------------------------------------
+
+
+def _rank_one_work(call: Call) -> Work:
+    out = call.out_elements()
+    scaled = (call.get("alpha", 1) != 1) + (call.get("beta", 1) not in (0, 1))
+    return Work(mul=out * (1 + scaled), add=out if call.get("beta", 1) != 0 else 0)
+
+
+def _rank_one_formula(call: Call) -> Formula:
+    return product("M·N", call.elements(0), call.elements(1))
+
+
+def _rank_one_window(call: Call, _output: int) -> tuple[Relation | None, ...]:
+    return (Axes((Same(0),)), Axes((Same(1),)), broadcast_axes(call.shape(2), call.out_shape()))
+
+
+def _from_addr(call: Call) -> Call:
+    """addr: self, vec1, vec2."""
+    matrix, first, second = call.inputs[:3]
+    return call.with_attributes(keep(**call.attributes), (first, second, matrix))
+
+
+# -- backward -------------------------------------------------------------------------------------------
 
 
 def _linear_backward_work(call: Call) -> Work:
@@ -75,6 +101,13 @@ SPECS = (
             Spelling("torch:bilinear"),
             Spelling("aten:_trilinear", _from_trilinear, when=_is_bilinear),
         ),
+    ),
+    OpSpec(
+        kind="rank_one_update",
+        work=_rank_one_work,
+        formula=_rank_one_formula,
+        window=_rank_one_window,
+        spellings=(Spelling("aten:addr", _from_addr), Spelling("aten:addr_", _from_addr)),
     ),
     OpSpec(
         kind="linear_backward",

@@ -45,7 +45,7 @@ def contracted(call: Call) -> int:
     return _matrix(call, 0)[-1]
 
 
-# -- work ------------------------------------------------------------------------------------------
+# -- work -----------------------------------------------------------------------------------------------
 
 
 def matmul_work(call: Call) -> Work:
@@ -80,7 +80,7 @@ def _linear_formula(call: Call) -> Formula:
     return product("B·C_in·C_out", call.out_elements() // max(1, columns), length, columns)
 
 
-# -- window ----------------------------------------------------------------------------------------
+# -- window ---------------------------------------------------------------------------------------------
 
 
 def _operand(call: Call, index: int, out: Shape) -> Axes:
@@ -118,7 +118,7 @@ def matmul_window(call: Call, _output: int) -> tuple[Relation | None, ...]:
     return tuple(relations)
 
 
-# -- shapes ----------------------------------------------------------------------------------------
+# -- shapes ---------------------------------------------------------------------------------------------
 
 
 def broadcast(*shapes: Shape) -> Shape:
@@ -144,7 +144,7 @@ def matmul_shapes(call: Call) -> tuple[Shape | None, ...]:
     return ((*batch, *rows, *columns),)
 
 
-# -- spellings -------------------------------------------------------------------------------------
+# -- spellings ------------------------------------------------------------------------------------------
 
 
 def keep(**attributes: Any) -> Mapping[str, Any]:
@@ -218,6 +218,7 @@ def _is_product(call: Call) -> bool:
 
 _DENSE = ("onnx:MatMul", "com.microsoft:FusedMatMul", "com.microsoft:TransposeMatMul")
 _PRODUCTS = ("aten:mm", "aten:matmul", "aten:bmm", "aten:_int_mm", "torch:matmul")
+_ADDED = ("baddbmm", "baddbmm_", "addmv", "addmv_", "addbmm", "addbmm_")
 _WEIGHTS = {1: Role.PARAMETER, 2: Role.PARAMETER}
 
 SPECS = (
@@ -236,8 +237,7 @@ SPECS = (
             Spelling("com.microsoft:GemmFastGelu", _from_gemm_fast_gelu),
             *(Spelling(name, _from_onnx, when=_is_dense) for name in _DENSE),
             Spelling("com.microsoft:FusedMatMulActivation", _from_onnx, when=_is_dense),
-            Spelling("aten:addmm", _from_addmm),
-            Spelling("aten:_addmm_activation", _from_addmm),
+            *(Spelling(f"aten:{name}", _from_addmm) for name in ("addmm", "addmm_", "_addmm_activation")),
             *(Spelling(f"aten:{name}", _from_linear) for name in ("linear", "mkldnn_linear")),
             Spelling("torch:linear", _from_linear),
             *(Spelling(name, _from_product, when=_is_dense) for name in _PRODUCTS),
@@ -256,7 +256,7 @@ SPECS = (
             Spelling("com.microsoft:FusedMatMulActivation", _from_onnx, when=_is_product),
             *(Spelling(name, _from_product, when=_is_product) for name in _PRODUCTS),
             *(Spelling(f"aten:{name}", _from_product) for name in ("mv", "dot", "vdot")),
-            *(Spelling(f"aten:{name}", _from_addmm) for name in ("baddbmm", "addmv", "addbmm")),
+            *(Spelling(f"aten:{name}", _from_addmm) for name in _ADDED),
         ),
     ),
 )

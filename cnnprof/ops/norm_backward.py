@@ -10,6 +10,9 @@ gradient:
   (2 additions, 1 multiplication), then 2 additions and 2 multiplications;
 - RMS norm: x̂ is 1 multiplication; γ·g, one sum (1 + 1), then 1 addition and 2 multiplications.
 
+- weight norm: the dot product grad·v of a slice (1 + 1), then (g/‖v‖)·(grad − v·dot/‖v‖²): 2
+multiplications, 1 addition.
+
 Canonical inputs: gradient, data, scale. Canonical attributes: ``output_mask`` (data, scale, shift),
 ``training``.
 """
@@ -54,6 +57,14 @@ def _rms_work(call: Call) -> Work:
     if mask[0]:
         unit += Work(mul=1 if call.has(2) else 0) + Work(add=2, mul=3)
     return (unit + _gradients_of_affine(mask)) * call.elements(1)
+
+
+def _weight_work(call: Call) -> Work:
+    return Work(mul=3, add=2) * call.elements(1)
+
+
+def _weight_shapes(call: Call) -> tuple[Shape | None, ...]:
+    return (call.shape(1), call.shape(2))
 
 
 def _formula(call: Call) -> Formula:
@@ -129,5 +140,13 @@ SPECS = (
         shapes=_shapes,
         roles=_ROLES,
         spellings=(Spelling("aten:_fused_rms_norm_backward", _from_rms),),
+    ),
+    OpSpec(
+        kind="weight_norm_backward",
+        work=_weight_work,
+        formula=_formula,
+        shapes=_weight_shapes,
+        roles={1: Role.PARAMETER, 2: Role.PARAMETER},
+        spellings=(Spelling("aten:_weight_norm_interface_backward"),),
     ),
 )

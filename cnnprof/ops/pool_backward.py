@@ -12,7 +12,7 @@ import math
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.pool import from_aten_pool
 from cnnprof.ops.pool_global import adaptive_taps
-from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling
+from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, UncountableError
 from cnnprof.ops.work import Work
 
 __all__ = ["SPECS"]
@@ -31,6 +31,24 @@ def _adaptive_work(call: Call) -> Work:
     """Gradient (..., *O), data (..., *I): every tap of every window receives one addition."""
     rank = call.attr("rank")
     return Work(add=adaptive_taps(call.shape(1), call.shape(0)[-rank:]), div=call.elements(0))
+
+
+def _roi_work(call: Call) -> Work:
+    samples = call.attr("samples")
+    if samples <= 0:
+        raise UncountableError(f"{call.op_type}: sampling_ratio 0 takes samples as the boxes are large")
+    gradients = call.elements(0)
+    return Work(mul=4, add=4) * (gradients * samples**2) + Work(div=gradients)
+
+
+def _roi_shapes(call: Call) -> tuple[Shape | None, ...]:
+    return (call.attr("data_shape"),)
+
+
+def _from_roi(call: Call) -> Call:
+    names = ("batch_size", "channels", "height", "width")
+    shape = tuple(int(call.attr(name)) for name in names)
+    return call.with_attributes({"samples": call.get("sampling_ratio", 0), "data_shape": shape})
 
 
 def _formula(call: Call) -> Formula:
@@ -76,5 +94,15 @@ SPECS = (
         formula=_formula,
         shapes=_shapes,
         spellings=tuple(Spelling(f"aten:_adaptive_avg_pool{d}d_backward", _from_adaptive) for d in (2, 3)),
+    ),
+    OpSpec(
+        kind="roi_align_backward",
+        work=_roi_work,
+        formula=_formula,
+        shapes=_roi_shapes,
+        spellings=(
+            Spelling("torchvision:_roi_align_backward", _from_roi),
+            Spelling("torchvision:_ps_roi_align_backward", _from_roi),
+        ),
     ),
 )

@@ -117,6 +117,15 @@ CASES = [
         {"stride": [1, 1], "padding": [1, 1], "groups": 4, "output_mask": [True, True, False]},
         Work(mac=4608),
     ),
+    # 32 gradients · 27 = 864, twice; 432 taps: 20 add, 17 mul; bias 32 − 2
+    (
+        "deform_conv_backward",
+        "torchvision:_deform_conv2d_backward",
+        [act(1, 2, 4, 4), act(1, 3, 6, 6), par(2, 3, 3, 3), act(1, 18, 4, 4), act(0), par(2)],
+        [(1, 3, 6, 6), (2, 3, 3, 3), (1, 18, 4, 4), None, (2,)],
+        {"use_mask": False},
+        Work(mac=1728, add=8670, mul=7344),
+    ),
     # only the bias gradient: 4 sums of 64
     (
         "conv_backward",
@@ -171,9 +180,7 @@ TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 
 
 @pytest.mark.parametrize(("data", "weight", "stride", "padding", "dilation", "groups"), GEOMETRIES)
-def test_forward_and_backward_against_the_counting_reference(
-    *, data, weight, stride, padding, dilation, groups
-):
+def test_forward_and_backward_against_the_counting_reference(*, data, weight, stride, padding, dilation, groups):
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal(data), rng.standard_normal(weight)
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -253,9 +260,7 @@ def test_transposed_against_the_counting_reference(*, data, weight, stride, padd
     [("SAME_UPPER", (1, 2)), ("SAME_LOWER", (2, 1)), ("VALID", (0, 0))],
 )
 def test_auto_pad(auto_pad, padding):
-    _, call = canonical(
-        "onnx:Conv", [act(1, 1, 7), par(1, 1, 4)], [(1, 1, 4)], auto_pad=auto_pad, strides=[2]
-    )
+    _, call = canonical("onnx:Conv", [act(1, 1, 7), par(1, 1, 4)], [(1, 1, 4)], auto_pad=auto_pad, strides=[2])
     assert call.attributes["padding"] == (padding,)
 
 
@@ -269,9 +274,7 @@ def test_auto_pad(auto_pad, padding):
     ],
 )
 def test_transposed_output_sizes(attributes, size):
-    assert shapes("onnx:ConvTranspose", [act(1, 1, 3), par(1, 1, 3)], strides=[2], **attributes) == (
-        (1, 1, size),
-    )
+    assert shapes("onnx:ConvTranspose", [act(1, 1, 3), par(1, 1, 3)], strides=[2], **attributes) == ((1, 1, size),)
 
 
 def test_windows():

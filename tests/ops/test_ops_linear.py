@@ -109,6 +109,15 @@ CASES = [
         {"expand1": [1, 3], "expand2": [0], "expand3": [1, 2], "sumdim": [2, 3]},
         Work(mac=160),
     ),
+    # 15 products and 15 sums; beta 15 more
+    (
+        "rank_one_update",
+        "aten:addr",
+        [act(3, 5), act(3), act(5)],
+        [(3, 5)],
+        {"alpha": 1, "beta": 2},
+        Work(mul=30, add=15),
+    ),
     # forward 2·8·3 = 48: both gradients 96; bias: 6 numbers to 3 sums
     (
         "linear_backward",

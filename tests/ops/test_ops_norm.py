@@ -185,6 +185,15 @@ CASES = [
         {"dim": 0},
         Work(mul=216, add=104, transcendental=4, div=4),
     ),
+    # 108 elements: the dot product 1 + 1, then 2 multiplications and a subtraction
+    (
+        "weight_norm_backward",
+        "aten:_weight_norm_interface_backward",
+        [act(4, 3, 3, 3), par(4, 3, 3, 3), par(4, 1, 1, 1), act(4, 1, 1, 1)],
+        [(4, 3, 3, 3), (4, 1, 1, 1)],
+        {"dim": 0},
+        Work(mul=324, add=216),
+    ),
     # all three gradients in training: x̂ 1+1, shift 1 add, scale 1+1, data 2 add 2 mul: 5 add 4 mul · 120
     (
         "batch_norm_backward",
@@ -280,9 +289,7 @@ def test_windows_are_where_torchs_gradient_goes(name, function, attributes):
 
 def test_local_response_window_is_onnxs():
     # even size 4: channels c − 1 .. c + 2 (⌊3/2⌋ before, ⌈3/2⌉ after)
-    assert window("onnx:LRN", [act(1, 8, 3)], [(1, 8, 3)], size=4) == (
-        Axes((Same(0), Slide(1, 4, 1, 1, 1), Same(2))),
-    )
+    assert window("onnx:LRN", [act(1, 8, 3)], [(1, 8, 3)], size=4) == (Axes((Same(0), Slide(1, 4, 1, 1, 1), Same(2))),)
 
 
 def test_fused_shapes_are_onnxruntimes():

@@ -133,7 +133,8 @@ CASES = [
         {"output_size": [3, 3]},
         Work(cmp=144),
     ),
-    # 2 boxes · 3 channels · 2·2 bins = 24 outputs of 4 samples: 96 · (6 add, 3 mul), 72 additions, 24 divisions
+    # 2 boxes · 3 channels · 2·2 bins = 24 outputs of 4 samples: 96 · (6 add, 3 mul), 72 additions, 24
+    # divisions
     (
         "roi_align",
         "onnx:RoiAlign",
@@ -175,6 +176,15 @@ CASES = [
         [(1, 2, 7, 7)],
         {},
         Work(add=162, div=18),
+    ),
+    # 24 gradients of 4 samples: 96 · (4 mul, 4 add)
+    (
+        "roi_align_backward",
+        "torchvision:_roi_align_backward",
+        [act(2, 3, 2, 2), act(2, 5)],
+        [(1, 3, 9, 9)],
+        {"sampling_ratio": 2, "batch_size": 1, "channels": 3, "height": 9, "width": 9},
+        Work(mul=384, add=384, div=24),
     ),
 ]
 
