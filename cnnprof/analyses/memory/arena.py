@@ -21,7 +21,7 @@ from cnnprof.analyses.memory.liveness import Lifetime, Liveness
 __all__ = ["Arena", "Placement", "lower_bound", "plan_arena"]
 
 # Placing one by one looks at every pair that lives at the same time. Training graphs, where much lives long, have
-# many: for them it's one plan, and only where time order isn't close to the bound.
+# many: for them it's fewer plans, and only until one is close to the bound.
 _PAIRS_LIMIT = 500_000
 _MANY_PAIRS = 60_000
 _CLOSE = 1.04  # of the bound
@@ -70,10 +70,10 @@ def plan_arena(live: Liveness, *, alignment_bytes: int = 64) -> Arena:
     ]
     bound = lower_bound(items)
     method, offsets = "time order", _time_order(items)
-    for name, plan in _one_by_one(items, bound, _top(items, offsets)):
+    for name, plan, enough in _one_by_one(items, bound, _top(items, offsets)):
         if _top(items, plan) < _top(items, offsets):
             method, offsets = name, plan
-        if _top(items, offsets) <= bound * _GOOD_ENOUGH:
+        if _top(items, offsets) <= bound * enough:
             break
     return Arena(
         nbytes=_top(items, offsets),
@@ -167,8 +167,9 @@ def _time_order(items: Sequence[Lifetime]) -> list[int]:
     return offsets
 
 
-def _one_by_one(items: Sequence[Lifetime], bound: int, reached: int) -> Iterator[tuple[str, list[int]]]:
-    """Plans by name, each made when it's asked for; none if the arena ``reached`` so far is good enough."""
+def _one_by_one(items: Sequence[Lifetime], bound: int, reached: int) -> Iterator[tuple[str, list[int], float]]:
+    """(name, plan, multiple of the bound that is good enough to stop), each made when it's asked for; none if the
+    arena ``reached`` so far is good enough."""
     if reached <= bound:
         return
     together, pairs = _together(items)
@@ -183,12 +184,12 @@ def _one_by_one(items: Sequence[Lifetime], bound: int, reached: int) -> Iterator
             items[i].start,
         ),
     }
+    enough = _CLOSE if many else _GOOD_ENOUGH
     for name, key in keys.items():
         order = sorted(range(len(items)), key=key)
-        yield f"{name}, smallest gap", _place(items, order, together, bound, walls=False)
-        if many:
-            return
-        yield f"{name}, along the walls", _place(items, order, together, bound, walls=True)
+        yield f"{name}, smallest gap", _place(items, order, together, bound, walls=False), enough
+        if not many:
+            yield f"{name}, along the walls", _place(items, order, together, bound, walls=True), enough
 
 
 def _together(items: Sequence[Lifetime]) -> tuple[list[list[int]], int]:
