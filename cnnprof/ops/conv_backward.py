@@ -8,9 +8,9 @@ grouped ones by the number of groups.) The bias gradient is a sum over everythin
 
 ``deform_conv_backward`` — canonical inputs: gradient, data, weight, offset, mask, bias. The two products,
 and per sampled tap: the sample again (3 lerps), its gradient spread to 4 corners (4 multiplications, 4
-additions), and the gradient of each coordinate (2 lerps of differences and a product: 5 additions, 5
-multiplications, twice); with a mask one multiplication to apply it and one multiply-add for its own
-gradient.
+additions), and the gradient of each coordinate (a lerp of two differences, times the gradient, summed: 5
+additions and 2 multiplications, twice); with a mask one multiplication to apply it and one multiply-add for
+its own gradient.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _deform_work(call: Call) -> Work:
     macs = math.prod(gradient) * math.prod(weight[1:])
     places = math.prod(gradient) // max(1, gradient[1])
     taps = places * math.prod(weight[2:]) * call.shape(1)[1]
-    unit = Work(add=6 + 4 + 10, mul=3 + 4 + 10)
+    unit = Work(add=6 + 4 + 10, mul=3 + 4 + 4)
     if call.get("use_mask", False):
         unit += Work(add=1, mul=2)
     return Work(mac=2 * macs, add=math.prod(gradient) - gradient[1]) + unit * taps

@@ -34,7 +34,7 @@ def _adaptive_work(call: Call) -> Work:
 
 
 def _roi_work(call: Call) -> Work:
-    samples = call.attr("samples")
+    samples: int = call.attr("samples")
     if samples <= 0:
         raise UncountableError(f"{call.op_type}: sampling_ratio 0 takes samples as the boxes are large")
     gradients = call.elements(0)
