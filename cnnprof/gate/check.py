@@ -115,7 +115,7 @@ def _limit(profile: Profile, rule: Limit) -> Finding:
     value = metric.read(profile)
     if isinstance(value, Missing):
         return undecided(rule, expected, value.reason, value.hint, 3)
-    holds = Fraction(value) <= rule.maximum
+    holds = _at_most(value, rule.maximum)
     found = f"{_bound(profile, rule.metric)}{show(value, metric.dimension)}"
     if not holds and rule.maximum:
         found += f", {_over(value, rule.maximum)} over"
@@ -155,7 +155,7 @@ def _increase(
     if before is None:
         return undecided(rule, expected, f"the baseline has no {rule.metric}", _UPDATE, 2)
     limit = rule.increase.limit(before)
-    holds = Fraction(value) <= limit
+    holds = _at_most(value, limit)
     found = f"{_bound(profile, rule.metric)}{show(value, metric.dimension)}, {change_text(before, value)}"
     hint = None
     if holds and rule.ratchet and value < before:
@@ -232,6 +232,11 @@ def change_text(before: float, value: float) -> str:
     delta = value - before
     amount = f"{delta:+,}" if isinstance(delta, int) else f"{delta:+.4g}"
     return f"{100 * delta / before:+.3g}% ({amount})" if before else amount
+
+
+def _at_most(value: float, limit: int | Fraction) -> bool:
+    """Counts are compared exactly; a float (seconds) as a float, for "4 ms" is no sum of powers of two."""
+    return value <= limit if isinstance(value, int) else value <= float(limit)
 
 
 def _grows(rule: IncreaseLimit) -> bool:
