@@ -5,8 +5,7 @@ operation for each element it places, ``nonzero`` a comparison an element. What 
 indices are known constants; otherwise it depends on data and the window says so. An element of the index
 tensor reaches the output positions that it picks.
 
-Canonical attributes: gather, gather_elements and scatter ``axis``; scatter ``reduction`` (none, add, mul,
-max, min).
+Canonical attributes: gather and gather_elements ``axis``; scatter_reduce ``reduction`` (add, mul, max, min).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from cnnprof.ops.embedding import is_table
 from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx
 from cnnprof.ops.relations import data_of, first_only, same, unpredictable
 from cnnprof.ops.rules import free, linear_formula, no_cost_formula
-from cnnprof.ops.spec import Call, Normalise, OpSpec, Spelling, UncountableError, WorkRule
+from cnnprof.ops.spec import Call, Normalise, OpSpec, UncountableError
 from cnnprof.ops.window import (
     All,
     Axes,
@@ -33,7 +32,7 @@ from cnnprof.ops.window import (
     Slide,
     Spread,
 )
-from cnnprof.ops.work import NO_WORK, Work
+from cnnprof.ops.work import Work
 
 __all__ = ["SPECS"]
 
@@ -120,7 +119,7 @@ def _nd_window(call: Call, _output: int) -> Relations:
 
 _REDUCTIONS = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min", "multiply": "mul", "mean": "add"}
 _UNIT = {
-    "none": NO_WORK,
+    "none": Work(),
     "add": Work(add=1),
     "mul": Work(mul=1),
     "max": Work(cmp=1),
@@ -128,25 +127,35 @@ _UNIT = {
 }
 
 
-def _scatter(reduction: str | None = None) -> Normalise:
-    def normalise(call: Call) -> Call:
-        how = reduction or call.get("reduction", call.get("reduce")) or "none"
-        how = _REDUCTIONS.get(how, how)
-        if how not in _UNIT:
-            raise UncountableError(f"{call.op_type}: unknown reduction {how!r}")
-        return call.with_attributes({"reduction": how})
-
-    return normalise
+_ALWAYS_ADD = ("aten:scatter_add", "aten:index_add")
 
 
-def _index_put(call: Call) -> Call:
-    return call.with_attributes({"reduction": "add" if call.get("accumulate", False) else "none"})
+def _reduction(call: Call) -> str:
+    """How what is placed meets what is there: attribute ``reduction`` (ONNX), ``reduce`` or ``accumulate``."""
+    if call.op_type.startswith(_ALWAYS_ADD) or call.get("accumulate", False):
+        return "add"
+    how = call.get("reduction", call.get("reduce")) or "none"
+    return _REDUCTIONS.get(how, how)
+
+
+def _plain(call: Call) -> bool:
+    return _reduction(call) == "none"
+
+
+def _reducing(call: Call) -> bool:
+    return not _plain(call)
+
+
+def _scatter(call: Call) -> Call:
+    how = _reduction(call)
+    if how not in _UNIT:
+        raise UncountableError(f"{call.op_type}: unknown reduction {how!r}")
+    return call.with_attributes({} if how == "none" else {"reduction": how})
 
 
 def _scatter_work(call: Call) -> Work:
     """One reduction for every element placed: the last tensor holds them (ATen: values, src, source)."""
-    unit = _UNIT[call.attr("reduction")]
-    return unit * call.elements(len(call.inputs) - 1) if unit else NO_WORK
+    return _UNIT[call.attr("reduction")] * call.elements(len(call.inputs) - 1)
 
 
 def _scatter_window(call: Call, _output: int) -> Relations:
@@ -219,17 +228,8 @@ def _nonzero_shapes(call: Call) -> Shapes:
     return ((len(shape), 0),) if math.prod(shape) == 0 else (None,)
 
 
-def _counted(kind: str, work: WorkRule, *spellings: tuple[Spelling, ...]) -> OpSpec:
-    """A scatter, or another kind that keeps the shape of its first input."""
-    return OpSpec(
-        kind=kind,
-        work=work,
-        formula=linear_formula,
-        window=_scatter_window,
-        shapes=_same_shape,
-        spellings=tuple(spelling for group in spellings for spelling in group),
-    )
-
+_ONNX_SCATTERS = "ScatterElements Scatter ScatterND"
+_ATEN_SCATTERS = "scatter scatter_reduce index_reduce index_put _index_put_impl _unsafe_index_put put"
 
 SPECS: tuple[OpSpec, ...] = (
     OpSpec(
@@ -260,15 +260,25 @@ SPECS: tuple[OpSpec, ...] = (
         shapes=_nd_shapes,
     ),
     moving("index", unpredictable, aten("index _unsafe_index take _unsafe_masked_index")),
-    _counted(
+    moving(
         "scatter",
-        _scatter_work,
-        onnx("ScatterElements Scatter ScatterND", _scatter()),
-        aten("scatter scatter_reduce", _scatter()),
-        aten("scatter_add index_add", _scatter("add")),
-        aten("index_copy index_fill masked_scatter", _scatter("none")),
-        aten("index_reduce", _scatter()),
-        aten("index_put _index_put_impl _unsafe_index_put put", _index_put),
+        _scatter_window,
+        onnx(_ONNX_SCATTERS, _scatter, _plain),
+        aten(_ATEN_SCATTERS, _scatter, _plain),
+        aten("index_copy index_fill masked_scatter", _scatter),
+        shapes=_same_shape,
+    ),
+    OpSpec(
+        kind="scatter_reduce",
+        work=_scatter_work,
+        formula=linear_formula,
+        window=_scatter_window,
+        shapes=_same_shape,
+        spellings=(
+            *onnx(_ONNX_SCATTERS, _scatter, _reducing),
+            *aten(_ATEN_SCATTERS, _scatter, _reducing),
+            *aten("scatter_add index_add", _scatter),
+        ),
     ),
     moving("tensor_scatter", _scatter_window, onnx("TensorScatter"), shapes=_same_shape),
     moving("slice_scatter", _slice_scatter_window, aten("slice_scatter"), shapes=_same_shape),

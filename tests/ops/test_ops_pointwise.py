@@ -236,6 +236,15 @@ def test_sort_and_search() -> None:
     assert work("aten:bucketize.Tensor", (10,), (7,), out=(10,)) == Work(cmp=30)
 
 
+def test_scatters_cost_only_what_they_reduce() -> None:
+    data, index = (4, 5), (2, 5)
+    assert work("onnx:ScatterElements", data, index, index, out=data) == Work()
+    assert work("onnx:ScatterElements", data, index, index, out=data, reduction="max") == Work(cmp=10)
+    assert work("aten:scatter_add_.default", data, index, index, out=data, dim=0) == Work(add=10)
+    assert work("aten:index_put_.default", data, (3,), (3, 5), out=data, accumulate=True) == Work(add=15)
+    assert resolve("aten:index_put.default", data, (3,), (3, 5), out=data, accumulate=False)[0].kind == "scatter"
+
+
 def test_losses() -> None:
     # 4 samples, 10 classes: log-softmax 40·(1 + 3) + 40 + 4 logarithms; 4 negations, 3 additions, 1 division
     assert work("onnx:SoftmaxCrossEntropyLoss", (4, 10), (4,), out=()) == Work(
