@@ -162,11 +162,11 @@ def _gradients(
     rows = []
     for unit in units:
         picked = _picked(unit, caught.get(unit.path))
+        found: Sequence[Tensor | None] = [None] * len(leaves)
         if picked.requires_grad:
             found = torch.autograd.grad(picked, leaves, allow_unused=True, retain_graph=True)
-        else:
-            found = (None,) * len(leaves)
-        rows.append([torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)])
+        pairs = zip(leaves, found, strict=True)
+        rows.append([torch.zeros_like(leaf) if g is None else g for leaf, g in pairs])
     return rows
 
 
