@@ -41,6 +41,11 @@ def load(
     ``"zoo:NAME"``, ``"module:callable"`` or a ``.pt2`` archive. ``inputs`` are shapes or descriptions such as
     ``"image=1x3x480x640"``. Raises :class:`~cnnprof.errors.CnnprofError`.
     """
+    if not isinstance(reference, (str, Path)):
+        raise UsageError(
+            f"load: expected a path or a reference, got {type(reference).__name__}",
+            "cnnprof.analyze(module, inputs) takes a torch.nn.Module",
+        )
     specs = parse_inputs(inputs)
     text = str(reference)
     if text.startswith("zoo:"):

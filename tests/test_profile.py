@@ -115,6 +115,11 @@ def test_analyze_says_what_it_takes() -> None:
         cnnprof.analyze(7)
 
 
+def test_load_says_what_it_takes() -> None:
+    with pytest.raises(UsageError, match="load: expected a path or a reference, got object"):
+        cnnprof.load(object())
+
+
 def test_the_documented_example_runs(light_models: Path) -> None:
     """The example of the package's docstring and README."""
     profile = cnnprof.analyze(light_models / "light_resnet50.onnx")
