@@ -17,6 +17,7 @@ __all__ = ["COMMANDS", "cli", "entry"]
 # name -> (module, one line for --help): listing commands imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "analyze": ("cnnprof.cli.analyze", "What a model costs, layer by layer."),
+    "rf": ("cnnprof.cli.rf", "What each layer sees of the input: its receptive field."),
     "report": ("cnnprof.cli.report", "HTML reports: a site, or one file."),
     "compare": ("cnnprof.cli.compare", "Several models side by side."),
     "check": ("cnnprof.cli.check", "Hold models against their budgets; for CI."),
