@@ -104,7 +104,7 @@ def _adaptive_window(call: Call, _output: int) -> tuple[Relation | None, ...]:
     lead = len(shape) - len(size)
     maps: list[AxisMap] = [Same(axis) for axis in range(lead)]
     for axis, (i, o) in enumerate(zip(shape[lead:], size, strict=True), start=lead):
-        maps.append(Lookup(axis, _segments(i, o)))
+        maps.append(Same(axis) if i == o else All() if o == 1 else Lookup(axis, _segments(i, o)))
     return (Axes(tuple(maps)),)
 
 
