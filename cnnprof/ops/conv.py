@@ -112,18 +112,14 @@ def _axes(call: Call, spatial: list[AxisMap]) -> Axes:
 def conv_window(call: Call, _output: int) -> tuple[Relation | None, ...]:
     rows = window_rows(call)
     axes = spatial_axes(call, len(rows))
-    maps: list[AxisMap] = [
-        Slide(axis, k, s, d, pad[0]) for axis, (k, s, d, pad) in zip(axes, rows, strict=True)
-    ]
+    maps: list[AxisMap] = [Slide(axis, k, s, d, pad[0]) for axis, (k, s, d, pad) in zip(axes, rows, strict=True)]
     return (_axes(call, maps), *(None for _ in call.inputs[1:]))
 
 
 def conv_transpose_window(call: Call, _output: int) -> tuple[Relation | None, ...]:
     rows = window_rows(call)
     axes = spatial_axes(call, len(rows))
-    maps: list[AxisMap] = [
-        Spread(axis, k, s, d, pad[0]) for axis, (k, s, d, pad) in zip(axes, rows, strict=True)
-    ]
+    maps: list[AxisMap] = [Spread(axis, k, s, d, pad[0]) for axis, (k, s, d, pad) in zip(axes, rows, strict=True)]
     return (_axes(call, maps), *(None for _ in call.inputs[1:]))
 
 

@@ -33,8 +33,7 @@ def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[tuple[str, ...]
     if len(terms) != len(ranks):
         raise UncountableError(f"einsum {equation!r}: expected {len(terms)} operands, got {len(ranks)}")
     hidden = [
-        rank - len(term.replace("...", "")) if "..." in term else 0
-        for term, rank in zip(terms, ranks, strict=True)
+        rank - len(term.replace("...", "")) if "..." in term else 0 for term, rank in zip(terms, ranks, strict=True)
     ]
     most = max(hidden, default=0)
     dots = "".join(chr(0x391 + i) for i in range(most))
@@ -139,8 +138,6 @@ SPECS = (
         shapes=_shapes,
         roles=dict.fromkeys(range(8), Role.PARAMETER),
         mac_operator=True,
-        spellings=tuple(
-            Spelling(name, _normalise) for name in ("onnx:Einsum", "aten:einsum", "torch:einsum")
-        ),
+        spellings=tuple(Spelling(name, _normalise) for name in ("onnx:Einsum", "aten:einsum", "torch:einsum")),
     ),
 )

@@ -133,9 +133,7 @@ def _from_fpq4(call: Call) -> Call:
 def _from_aten_packed(call: Call) -> Call:
     """_weight_int8pack_mm, _weight_int4pack_mm: self (M, K), packed weight, scales; N is the output's
     width."""
-    return call.with_attributes(
-        {"weight": (call.shape(0)[-1], call.out_shape()[-1])}, _pick(call, 0, 1, None, 2)
-    )
+    return call.with_attributes({"weight": (call.shape(0)[-1], call.out_shape()[-1])}, _pick(call, 0, 1, None, 2))
 
 
 # -- grouped (experts) -----------------------------------------------------------------------------

@@ -44,8 +44,7 @@ def onnx_window_attributes(call: Call, kernel: Shape, *, channels_last: bool = F
         data = call.shape(0)
         sizes = data[1:-1] if channels_last else data[2:]
         padding = tuple(
-            same_padding(*row, lower=auto == "SAME_LOWER")
-            for row in zip(sizes, kernel, stride, dilation, strict=True)
+            same_padding(*row, lower=auto == "SAME_LOWER") for row in zip(sizes, kernel, stride, dilation, strict=True)
         )
     elif auto == "VALID":
         padding = ((0, 0),) * rank

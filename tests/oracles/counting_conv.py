@@ -50,9 +50,7 @@ def conv_backward(x, w, gradient, *, stride, padding, dilation, groups):
                     count_dx += 1
                     dw[(m, c, *tap)] += gradient[(n, m, *place)] * padded[(n, first + c, *at)]
                     count_dw += 1
-    inside = tuple(
-        slice(before, before + size) for (before, _), size in zip(padding, x.shape[2:], strict=True)
-    )
+    inside = tuple(slice(before, before + size) for (before, _), size in zip(padding, x.shape[2:], strict=True))
     return dx[(slice(None), slice(None), *inside)], count_dx, dw, count_dw
 
 
