@@ -191,7 +191,8 @@ def _next_agreement(left: Sequence[str], right: Sequence[str]) -> tuple[int, int
     for skipped in range(1, len(left) + len(right)):
         for i in range(max(0, skipped - len(right)), min(skipped, len(left)) + 1):
             j = skipped - i
-            row = left[i : i + _IN_A_ROW]
-            if row and len(row) == min(_IN_A_ROW, len(left)) and row == right[j : j + _IN_A_ROW]:
+            row, other = left[i : i + _IN_A_ROW], right[j : j + _IN_A_ROW]
+            at_both_ends = i + len(row) == len(left) and j + len(other) == len(right)
+            if row and row == other and (len(row) == _IN_A_ROW or at_both_ends):
                 return i, j
     return None

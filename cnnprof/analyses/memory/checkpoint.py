@@ -67,22 +67,38 @@ def _checkpoint_one(schedule: Schedule, module: str) -> Schedule:
             first_use.setdefault(storage, at)
     members = set(inside)
     kept = _read_outside(steps, members)
-    # What the module makes for itself and backward needs again: dropped, then made anew under another name.
-    redone: dict[int, int] = {}
     again = {s for at in later for s in steps[at].touches}
+    own_backward = {at for at in later if _within(steps[at].op.scope, module)}
+    saved_results = {s for at in own_backward for s in steps[at].touches} & kept
+    # Dropped, then made anew under another name: what the module makes for itself, and a second copy of
+    # those of its results that its own backward needs (the first is the next module's input).
+    inner: dict[int, int] = {}
+    copies: dict[int, int] = {}
     for storage in sorted({s for at in inside for s in steps[at].touches}):
         record = storages[storage]
-        if first_use[storage] in members and not record.resident and not record.to_end and storage not in kept:
-            redone[storage] = len(storages)
-            category = Category.SAVED if storage in again else Category.ACTIVATION
-            storages.append(Storage(f"{record.name} (again)", record.tensor, record.nbytes, category))
-    results = {s for s in kept if first_use[s] in members}
-    start = next((at for at in later if redone.keys() & set(steps[at].touches)), None)
-    if start is None:
+        if first_use[storage] not in members or record.resident:
+            continue
+        if storage in saved_results:
+            names = copies
+        elif storage not in kept and not record.to_end:
+            names = inner
+        else:
+            continue
+        names[storage] = len(storages)
+        category = Category.SAVED if storage in again else Category.ACTIVATION
+        storages.append(Storage(f"{record.name} (again)", record.tensor, record.nbytes, category))
+    start = next(
+        (at for at in later if inner.keys() & set(steps[at].touches) or at in own_backward),
+        None,
+    )
+    if start is None or not (inner or copies):
         return schedule
-    rerun = tuple(_rerun(steps[at], redone, results) for at in inside)
-    rest = tuple(_renamed(step, redone) for step in steps[start:])
-    demoted = dict.fromkeys(redone, Category.ACTIVATION)
+    results = {s for s in kept if first_use[s] in members and s not in copies}
+    rerun = tuple(_rerun(steps[at], inner | copies, results) for at in inside)
+    rest = tuple(
+        _renamed(steps[at], inner | copies if at in own_backward else inner) for at in range(start, len(steps))
+    )
+    demoted = dict.fromkeys(inner, Category.ACTIVATION)
     records = tuple(replace(r, category=demoted[i]) if i in demoted else r for i, r in enumerate(storages))
     return replace(schedule, storages=records, steps=(*steps[:start], *rerun, *rest))
 
@@ -102,9 +118,8 @@ def _renamed(step: Step, names: dict[int, int]) -> Step:
 
 
 def _rerun(step: Step, names: dict[int, int], results: set[int]) -> Step:
-    """``step`` once more. The module's results aren't computed again (torch stops at the last saved
-    tensor).
-    """
+    """``step`` once more. Results that nothing in here saved aren't made again: torch stops at the last
+    saved tensor."""
     touches = tuple(names.get(storage, storage) for storage in step.touches if storage not in results)
     return Step(step.op, touches, recomputed=True)
 
