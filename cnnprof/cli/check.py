@@ -80,7 +80,7 @@ def _limit_options(function: Any) -> Any:
 @click.option("--device", metavar="NAME", help="Predict the latency for this device.")
 @click.option("--baseline", metavar="FILE", help="The committed baseline (default: beside the config).")
 @click.option("--baseline-ref", metavar="REVISION", help="Compare with the models at this git revision instead.")
-@click.option("--why", is_flag=True, help="The layers that moved since the baseline, and by how much.")
+@click.option("--why", is_flag=True, help="Layers that moved since the baseline; since when it is broken.")
 @click.option("-f", "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of standard output.")
 @click.option("--all", "every", is_flag=True, help="Also list the limits that hold.")
@@ -181,7 +181,7 @@ def _write(report: Report, options: dict[str, Any]) -> None:
 def _without_why(report: Report) -> Report:
     import dataclasses
 
-    verdicts = tuple(dataclasses.replace(verdict, diff=None) for verdict in report.verdicts)
+    verdicts = tuple(dataclasses.replace(verdict, diff=None, since=None) for verdict in report.verdicts)
     return dataclasses.replace(report, verdicts=verdicts)
 
 

@@ -35,7 +35,11 @@ def command(model: str, output: str, force: bool) -> int:
     if model != "-" and not source.is_file():
         raise ModelError(f"{model}: no such file", "give an ONNX file")
     content = sys.stdin.buffer.read() if model == "-" else None
-    skeleton = strip(source if content is None else content)
+    try:
+        skeleton = strip(source if content is None else content)
+    except ModelError as error:
+        text = error.message if model in error.message else f"{model}: {error.message}"
+        raise ModelError(text, error.hint) from None
     if output == "-":
         sys.stdout.buffer.write(skeleton)
         return 0

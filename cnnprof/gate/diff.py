@@ -15,6 +15,14 @@ from cnnprof.profile import Profile
 __all__ = ["Change", "Diff", "LayerChange", "diff", "diff_nodes"]
 
 
+_VERDICT_WORDS = {
+    "macs": "MACs",
+    "parameters": "parameters",
+    "flops": "FLOPs",
+    "activation_bytes": "activation bytes",
+}
+
+
 class Change(Enum):
     """What happened to a layer."""
 
@@ -78,28 +86,32 @@ class Diff:
 
     def unexplained(self, metric: str) -> int:
         """What of the total's change no layer accounts for (branches of an If, weights no layer owns)."""
-        return self.change_of(metric) - sum(row.delta(metric) or 0 for row in self.moved)
+        return self.change_of(metric) - sum(row.delta(metric) or 0 for row in self.layers)
+
+    def aside(self, metric: str) -> int:
+        """What layers that are otherwise the same add: a result in place here and in fresh memory there."""
+        return sum(row.delta(metric) or 0 for row in self.of(Change.SAME, Change.RENAMED))
 
     @property
     def verdict(self) -> str:
         """One word or clause: "same", "renamed only", "costlier: +12.3% MACs", ..."""
-        if not self.moved:
-            return "renamed only" if self.of(Change.RENAMED) else "same"
-        parts = [
-            (self.change_of(key), f"{_percent(*self.totals[key])} {word}")
-            for key, word in (
-                ("macs", "MACs"),
-                ("parameters", "parameters"),
-                ("activation_bytes", "activations"),
-            )
+        parts = {
+            key: f"{_percent(*self.totals[key])} {word}"
+            for key, word in _VERDICT_WORDS.items()
             if key in self.totals and self.change_of(key)
-        ]
-        if not parts:
-            return "changed, at the same cost"
-        signs = {delta > 0 for delta, _ in parts[:2]}
-        word = "mixed" if len(signs) == 2 else "costlier" if signs == {True} else "cheaper"
+        }
+        main = [key for key in ("macs", "parameters") if key in parts]
         known = "" if self.complete else " (at least: some operators are unknown)"
-        return f"{word}: {', '.join(text for _, text in parts[:2])}{known}"
+        if main:
+            signs = {self.change_of(key) > 0 for key in main}
+            word = "mixed" if len(signs) == 2 else "costlier" if signs == {True} else "cheaper"
+            return f"{word}: {', '.join(parts[key] for key in main)}{known}"
+        rest = f", {', '.join(parts.values())}" if parts else ""
+        if not self.moved:
+            return f"{'renamed only' if self.of(Change.RENAMED) else 'same'}{rest}"
+        if not parts:
+            return f"changed, at the same cost{known}"
+        return f"changed, same MACs and parameters{rest}{known}"
 
     def to_dict(self) -> dict[str, Any]:
         return {

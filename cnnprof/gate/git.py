@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from cnnprof.errors import DependencyError, UsageError
 
-__all__ = ["commit_of", "export_tree", "file_at", "split_revision", "toplevel"]
+__all__ = ["Commit", "commit_of", "commits_of", "export_tree", "file_at", "split_revision", "toplevel"]
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -32,6 +33,27 @@ def commit_of(folder: Path, revision: str) -> str:
             "fetch it first (in CI: git fetch --depth=1 origin main, or checkout with fetch-depth: 0)",
         )
     return done.stdout.decode().strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """``earlier``: perhaps even before this one, the oldest that was looked at."""
+
+    id: str
+    date: str
+    subject: str
+    earlier: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.id[:10]} {self.date} {self.subject}" + (" (or earlier)" if self.earlier else "")
+
+
+def commits_of(path: Path, most: int) -> list[Commit]:
+    """The commits that touched a file, newest first."""
+    root = toplevel(path.parent)
+    done = _git(root, "log", f"-{most}", "--format=%H%x00%as%x00%s", "--", str(path.resolve()))
+    rows = [line.split("\0") for line in done.stdout.decode(errors="replace").splitlines()]
+    return [Commit(row[0], row[1], row[2]) for row in rows if len(row) == 3]
 
 
 def file_at(folder: Path, revision: str, path: Path) -> bytes | None:

@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 
 from cnnprof.errors import CnnprofError, SchemaError, UsageError
 from cnnprof.gate.baseline import BaselineEntry, entry_of, read_baseline
-from cnnprof.gate.git import commit_of, export_tree, file_at, toplevel
+from cnnprof.gate.git import Commit, commit_of, commits_of, export_tree, file_at, toplevel
 from cnnprof.gate.job import Job
 from cnnprof.gate.plan import Target
 from cnnprof.gate.runner import Result
 
-__all__ = ["Before", "from_file", "from_revision"]
+__all__ = ["Before", "from_file", "from_revision", "since"]
 
 Run = Callable[[Sequence[Job]], Mapping[str, Result]]
 
@@ -75,6 +75,35 @@ def from_revision(revision: str, targets: Sequence[Target], run: Run) -> list[Be
         else:
             before.append(Before(entry=entry_of(result)))
     return before
+
+
+def since(target: Target, run: Run, broken: Callable[[Result], bool], most: int = 20) -> Commit | None:
+    """The commit from which on ``broken`` holds for the model's file, looking back over its last ``most`` commits.
+
+    None where git can't tell: no repository, no commit of the file, a model that is code, or one that is
+    only broken in the work tree.
+    """
+    path = Path(target.job.root, target.job.reference)
+    if not path.is_file() or path.suffix == ".py":
+        return None
+    try:
+        commits = commits_of(path, most)
+    except CnnprofError:
+        return None
+    with TemporaryDirectory(prefix="cnnprof-") as folder:
+        jobs: list[Job | Before] = []
+        for commit in commits:
+            try:
+                jobs.append(_Past(commit.id, Path(folder, commit.id)).job(target.job))
+            except CnnprofError as error:
+                jobs.append(Before(problem=error))
+        results = run([job for job in jobs if isinstance(job, Job)])
+    found = None
+    for commit, job in zip(commits, jobs, strict=True):
+        if isinstance(job, Before) or not broken(results[job.key]):
+            return found
+        found = commit
+    return None if found is None else dataclasses.replace(found, earlier=True)
 
 
 class _Past:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from cnnprof.errors import CnnprofError
 from cnnprof.gate.baseline import Baseline, BaselineEntry, entry_of
 from cnnprof.gate.budget import IncreaseLimit
 from cnnprof.gate.check import check
-from cnnprof.gate.history import Before, Run, from_file, from_revision
+from cnnprof.gate.git import Commit
+from cnnprof.gate.history import Before, Run, from_file, from_revision, since
 from cnnprof.gate.plan import Target
-from cnnprof.gate.verdict import Failure, Report, Verdict
+from cnnprof.gate.runner import Result
+from cnnprof.gate.verdict import Failure, Report, Status, Verdict
 
 __all__ = ["gate", "measure", "raised"]
 
@@ -49,8 +52,19 @@ def gate(
             problem=past.problem,
             why=why,
         )
+        if why and verdict.status is Status.FAIL:
+            verdict = dataclasses.replace(verdict, since=_since(target, past, run))
         verdicts.append(verdict)
     return Report(verdicts=tuple(verdicts), failures=tuple(failures))
+
+
+def _since(target: Target, past: Before, run: Run) -> Commit | None:
+    def broken(result: Result) -> bool:
+        if isinstance(result, CnnprofError):
+            return False
+        return check(result, target.budget, past.entry, new=past.new, problem=past.problem).status is Status.FAIL
+
+    return since(target, run, broken)
 
 
 def measure(targets: Sequence[Target], run: Run) -> tuple[Baseline, tuple[Failure, ...]]:

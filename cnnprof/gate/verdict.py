@@ -11,6 +11,7 @@ from typing import Any
 from cnnprof.errors import CnnprofError
 from cnnprof.gate.budget import Level, Origin
 from cnnprof.gate.diff import Diff
+from cnnprof.gate.git import Commit
 from cnnprof.gate.quantity import Dimension
 
 __all__ = ["Failure", "Finding", "Report", "Status", "Verdict"]
@@ -73,7 +74,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One model under one budget. ``diff`` is there where a baseline was and a why was asked for."""
+    """One model under one budget. ``diff`` is there where a baseline was and a why was asked for; ``since`` where
+    a why was asked for and git knows from which commit on the budget is broken."""
 
     budget: str
     model: str
@@ -82,6 +84,7 @@ class Verdict:
     before: Mapping[str, float] = field(default_factory=dict)
     diff: Diff | None = None
     new: bool = False
+    since: Commit | None = None
 
     def of(self, *statuses: Status) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.status in statuses)
@@ -105,6 +108,9 @@ class Verdict:
         }
         if self.before:
             entry["baseline"] = {key: _number(value) for key, value in sorted(self.before.items())}
+        if self.since is not None:
+            entry["since"] = {"commit": self.since.id, "date": self.since.date, "subject": self.since.subject,
+                              "or_earlier": self.since.earlier}  # fmt: skip
         if self.diff is not None:
             entry["diff"] = self.diff.to_dict()
         return entry

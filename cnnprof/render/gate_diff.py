@@ -56,6 +56,8 @@ def _moved(diff: Diff, most: int) -> Iterator[str]:
         rest = sum(row.delta("macs") or 0 for row in rows[most:])
         yield f"  … {len(rows) - most} more, {_signed(rest)} MACs together"
     for key in diff.totals:
+        if diff.aside(key):
+            yield f"  {_WORDS[key]} of layers that are otherwise the same: {_signed(diff.aside(key))}"
         if diff.unexplained(key):
             yield f"  {_WORDS[key]} that no layer accounts for: {_signed(diff.unexplained(key))}"
 

@@ -20,7 +20,7 @@ def workflow_commands(report: Report) -> Iterator[str]:
         text = failure.message if failure.hint is None else f"{failure.message}; {failure.hint}"
         yield _command("error", failure.origin, f"{failure.budget}: {failure.model}", text)
     for verdict in report.verdicts:
-        for finding in verdict.of(Status.FAIL, Status.UNDECIDED, Status.WARN):
+        for finding in (f for status in _COMMANDS for f in verdict.of(status)):
             text = f"{verdict.model}: {finding.rule}: {finding.message}"
             if finding.hint:
                 text += f"\n{finding.hint}"

@@ -101,6 +101,8 @@ def _details(report: Report) -> Iterator[str]:
                 lines.append(f"  - layers: {', '.join(cell(name) for name in finding.layers[:20])}")
             if finding.hint:
                 lines.append(f"  - {cell(finding.hint)}")
+        if verdict.since is not None:
+            lines.append(f"- broken since {cell(str(verdict.since))}")
         if verdict.diff is not None and verdict.diff.moved:
             lines += ["", *markdown_rows(verdict.diff, 50)]
         if lines:

@@ -24,6 +24,8 @@ def to_text(report: Report, *, every: bool = False) -> str:
             lines += [f"      {hint}" for hint in dict.fromkeys(_hints(verdict))]
         else:
             lines += ["", *_verdict(verdict)]
+        if verdict.since is not None:
+            lines.append(f"      broken since {plain(str(verdict.since))}")
         if verdict.diff is not None and verdict.diff.moved:
             lines += [f"      {line}" for line in why_lines(verdict.diff)]
     return "\n".join(lines) + "\n"

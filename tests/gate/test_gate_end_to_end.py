@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -335,3 +337,85 @@ def test_onnx_budgets_need_no_torch(repo, write_net) -> None:
     repo.write("poison/torch/__init__.py", "raise ImportError('torch was imported')")
     run = repo.run("check", "--no-cache", PYTHONPATH=str(repo.root / "poison"))
     assert run.code == 0, run
+
+
+def test_since_when_it_is_broken(repo, write_net) -> None:
+    """Commits: width 8 (holds), 12 (breaks), 16 (breaks): broken since the second, which has a name."""
+    repo.write("cnnprof.toml", ABSOLUTE.format(macs="1.1M"))
+    ids = []
+    for width, message in ((8, "first"), (12, "widen the stem"), (16, "wider still")):
+        write_net(repo.root / "net.onnx", width=width)
+        ids.append(repo.commit(message))
+    run = repo.run("check", "--why")
+    assert run.code == 1
+    assert re.search(rf"broken since {ids[1][:10]} \d\d\d\d-\d\d-\d\d widen the stem\n", run.out)
+    document = json.loads(repo.run("check", "--why", "-f", "json").out)
+    assert document["checks"][0]["since"]["commit"] == ids[1]
+    # never held: the oldest commit is only as far as history goes
+    repo.write("cnnprof.toml", ABSOLUTE.format(macs="1k"))
+    assert f"broken since {ids[0][:10]}" in (text := repo.run("check", "--why").out)
+    assert "(or earlier)" in text
+    # broken only in the work tree: no commit is to blame
+    repo.write("cnnprof.toml", ABSOLUTE.format(macs="3M"))
+    write_net(repo.root / "net.onnx", width=40)
+    run = repo.run("check", "--why")
+    assert run.code == 1
+    assert "broken since" not in run.out
+
+
+CODE = """
+import torch
+
+def make(width={width}):
+    print("a model may print")
+    return torch.nn.Sequential(torch.nn.Conv2d(3, width, 3, padding=1), torch.nn.ReLU())
+"""
+
+
+def test_code_is_compared_with_its_own_past(repo) -> None:
+    """A factory in the repository: at HEAD 8 channels, now 12; 3·9·32·24 = 20,736 MACs a channel."""
+    pytest.importorskip("torch")
+    repo.write("nets.py", CODE.format(width=8))
+    repo.write(
+        "cnnprof.toml",
+        '[budgets.net]\nmodel = "nets.py:make"\ninputs = "1x3x32x24"\nmax_increase = { macs = 0 }\n',
+    )
+    repo.commit("eight channels")
+    repo.write("nets.py", CODE.format(width=12))
+    run = repo.run("check", "--baseline-ref", "HEAD", "-f", "json", "--why")
+    assert run.code == 1, run
+    (verdict,) = json.loads(run.out)["checks"]
+    (finding,) = [f for f in verdict["findings"] if f["rule"] == "max_increase.macs"]
+    assert (finding["baseline"], finding["value"]) == (165_888, 248_832)
+    assert [row["change"] for row in verdict["diff"]["layers"]] == ["changed", "changed"][
+        : len(verdict["diff"]["layers"])
+    ]
+
+
+def test_a_model_that_hangs_fails_alone(repo, write_net) -> None:
+    """A pipe that nobody writes to: reading it never ends."""
+    write_net(repo.root / "net.onnx")
+    os.mkfifo(repo.root / "pipe.onnx")
+    repo.write(
+        "cnnprof.toml",
+        '[budgets.net]\nmodel = ["pipe.onnx", "net.onnx"]\nmacs = "2M"\n',
+    )
+    run = repo.run("check", "--jobs", "1", "--timeout", "8", "--all")
+    assert run.code == 3, run
+    assert "pipe.onnx: the analysis took longer than 8 s" in run.out
+    assert "pass  net · net.onnx" in run.out
+
+
+def test_a_model_that_kills_its_process_fails_alone(repo, write_net) -> None:
+    pytest.importorskip("torch")
+    write_net(repo.root / "net.onnx")
+    repo.write("nets.py", "import os\n\ndef dies():\n    os._exit(7)\n")
+    repo.write(
+        "cnnprof.toml",
+        '[budgets.bad]\nmodel = "nets.py:dies"\ninputs = "1x3"\nmacs = 1\n'
+        '[budgets.net]\nmodel = "net.onnx"\nmacs = "2M"\n',
+    )
+    run = repo.run("check", "--jobs", "1", "--all")
+    assert run.code == 3, run
+    assert "the analysis process died (exit code 7)" in run.out
+    assert "pass  net · net.onnx" in run.out
