@@ -163,7 +163,7 @@ def _write(report: Report, options: dict[str, Any]) -> None:
     if options["sarif"]:
         from cnnprof.render.gate_sarif import to_sarif
 
-        write_file(options["sarif"], to_sarif(report))
+        write_file(options["sarif"], to_sarif(report, _folder()))
     if options["markdown"]:
         from cnnprof.render.gate_markdown import to_markdown
 
@@ -185,12 +185,25 @@ def _without_why(report: Report) -> Report:
     return dataclasses.replace(report, verdicts=verdicts)
 
 
+def _folder() -> str:
+    """The working directory as a path from the repository's root; "" where that's the same or unknown."""
+    from cnnprof.errors import CnnprofError
+    from cnnprof.gate.git import toplevel
+
+    try:
+        root = os.environ.get("GITHUB_WORKSPACE") or toplevel(Path.cwd())
+        folder = Path.cwd().relative_to(Path(root).resolve()).as_posix()
+    except (CnnprofError, ValueError):
+        return ""
+    return "" if folder == "." else folder
+
+
 def _github(report: Report, *, to_stderr: bool) -> None:
     """Annotations beside the text (GitHub reads both streams), the summary appended where GitHub says."""
     from cnnprof.render.gate_github import workflow_commands
     from cnnprof.render.gate_markdown import to_markdown
 
-    for line in workflow_commands(report):
+    for line in workflow_commands(report, _folder()):
         click.echo(line, file=sys.stderr if to_stderr else sys.stdout)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:

@@ -126,8 +126,11 @@ class _Names:
         if ("extends",) not in own:
             return own
         value, origin = own[("extends",)]
+        parents = [value] if isinstance(value, str) else value
+        if not isinstance(parents, list):
+            raise UsageError(f"{origin}: expected a name or a list of names", 'e.g. extends = "mobile"')
         merged: Flat = {}
-        for parent in [value] if isinstance(value, str) else value:
+        for parent in parents:
             merged |= self._parent(parent, origin, (*chain, label))
         # A budget's identity is its own; only limits are inherited.
         merged = {path: entry for path, entry in merged.items() if path[0] not in ("model", "extends")}

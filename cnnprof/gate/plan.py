@@ -157,6 +157,8 @@ def _expand(pattern: str, root: Path) -> Iterable[str]:
 
 
 def _job(budget: Budget, reference: str) -> Job:
+    if reference == "-":
+        raise UsageError(f"{budget.model_origin}: standard input can't be held to a budget", "give a file")
     return Job(
         reference=reference, shown=reference, root=str(Path(budget.root).resolve()), inputs=budget.inputs,
         batch=budget.batch, kwargs=budget.kwargs, sections=budget.sections, device=budget.device,

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cnnprof.errors import CnnprofError, ModelError
+from cnnprof.errors import CnnprofError, ModelError, UsageError
 from cnnprof.gate.git import commit_of, file_at, split_revision
 from cnnprof.gate.job import Job
 from cnnprof.gate.runner import Result
@@ -29,6 +29,8 @@ def profiles_of(
     with TemporaryDirectory(prefix="cnnprof-") as folder:
         jobs = []
         for index, reference in enumerate(references):
+            if reference == "-":
+                raise UsageError("diff -: standard input can't be compared", "save it to a file first")
             root, path = str(cwd), reference
             at = split_revision(reference, cwd)
             if at is not None:

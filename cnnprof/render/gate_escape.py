@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
+from pathlib import PurePath
 
 from cnnprof.render.quantities import plain
 
-__all__ = ["cell", "command_data", "command_property", "xml_text"]
+__all__ = ["cell", "command_data", "command_property", "within", "xml_text"]
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~])")
 _MENTION = re.compile(r"@(?=\w)")
@@ -34,3 +36,9 @@ def command_property(text: str) -> str:
 def xml_text(text: str) -> str:
     """Characters that XML 1.0 can hold; others are shown escaped."""
     return _NOT_XML.sub(lambda m: m[0].encode("unicode_escape").decode(), text)
+
+
+def within(folder: str, path: str) -> str:
+    """A path below ``folder`` as a path from the repository's root, with forward slashes; absolute ones stay."""
+    text = PurePath(path).as_posix()
+    return text if not folder or PurePath(path).is_absolute() else posixpath.normpath(f"{folder}/{text}")

@@ -7,13 +7,13 @@ analysed is a result too and a notification of the invocation. What holds is not
 from __future__ import annotations
 
 import json
-from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
 from cnnprof import __version__
 from cnnprof.gate.budget import Origin
 from cnnprof.gate.verdict import Failure, Finding, Report, Status, Verdict
+from cnnprof.render.gate_escape import within
 
 __all__ = ["to_sarif"]
 
@@ -22,14 +22,14 @@ _LEVELS = {Status.FAIL: "error", Status.UNDECIDED: "error", Status.WARN: "warnin
 _MODEL_RULE = "model"
 
 
-def to_sarif(report: Report) -> str:
-    """The document as JSON text."""
+def to_sarif(report: Report, folder: str = "") -> str:
+    """The document as JSON text. ``folder`` is the working directory within the repository."""
     results = [
-        _result(verdict, finding)
+        _result(verdict, finding, folder)
         for verdict in report.verdicts
         for finding in verdict.of(Status.FAIL, Status.UNDECIDED, Status.WARN)
     ]
-    results += [_failed(failure) for failure in report.failures]
+    results += [_failed(failure, folder) for failure in report.failures]
     rules = sorted({result["ruleId"] for result in results})
     for result in results:
         result["ruleIndex"] = rules.index(result["ruleId"])
@@ -65,14 +65,14 @@ def _rule(rule: str) -> dict[str, Any]:
     return {"id": rule, "shortDescription": {"text": text}, "defaultConfiguration": {"level": "error"}}
 
 
-def _result(verdict: Verdict, finding: Finding) -> dict[str, Any]:
+def _result(verdict: Verdict, finding: Finding, folder: str) -> dict[str, Any]:
     text = f"{verdict.model} ({verdict.budget}): {finding.rule}: {finding.message}"
     logical = [{"name": name, "kind": "member"} for name in finding.layers[:10]]
     return {
         "ruleId": finding.rule,
         "level": _LEVELS[finding.status],
         "message": {"text": _sentence(text, finding.hint)},
-        "locations": [_location(finding.origin, verdict.model, logical)],
+        "locations": [_location(finding.origin, verdict.model, logical, folder)],
         "partialFingerprints": {"budget/v1": f"{verdict.budget}:{verdict.model}:{finding.rule}"},
         "properties": {
             "budget": verdict.budget,
@@ -82,22 +82,22 @@ def _result(verdict: Verdict, finding: Finding) -> dict[str, Any]:
     }
 
 
-def _failed(failure: Failure) -> dict[str, Any]:
+def _failed(failure: Failure, folder: str) -> dict[str, Any]:
     text = f"{failure.model} ({failure.budget}): {failure.message}"
     origin = failure.origin or Origin(failure.budget)
     return {
         "ruleId": _MODEL_RULE,
         "level": "error",
         "message": {"text": _sentence(text, failure.hint)},
-        "locations": [_location(origin, failure.model, [])],
+        "locations": [_location(origin, failure.model, [], folder)],
         "partialFingerprints": {"budget/v1": f"{failure.budget}:{failure.model}:{_MODEL_RULE}"},
         "properties": {"budget": failure.budget, "model": failure.model},
     }
 
 
-def _location(origin: Origin, model: str, logical: list[dict[str, Any]]) -> dict[str, Any]:
+def _location(origin: Origin, model: str, logical: list[dict[str, Any]], folder: str) -> dict[str, Any]:
     """The limit's line in the config; without a file (flags) the model itself."""
-    uri = quote(PurePath(origin.file or model).as_posix(), safe="/:")
+    uri = quote(within(folder, origin.file or model), safe="/:")
     place: dict[str, Any] = {"artifactLocation": {"uri": uri}}
     if origin.file and origin.line:
         place["region"] = {"startLine": origin.line}

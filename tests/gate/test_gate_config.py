@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tomllib
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cnnprof.errors import UsageError
-from cnnprof.gate.budget import CoverageLimit, FieldLimit, IncreaseLimit, LayerLimit, Level, Limit
+from cnnprof.gate.budget import CoverageLimit, FieldLimit, IncreaseLimit, LayerLimit, Level, Limit, Origin
 from cnnprof.gate.config import find_config, load_config
+from cnnprof.gate.flatten import flatten, known_keys
 from cnnprof.gate.plan import Flags, choose, select, targets_of, with_flags
+from cnnprof.gate.rules import budget_from
 from cnnprof.gate.toml_lines import line_of, toml_lines
 
 
@@ -81,6 +86,10 @@ BAD = {
     "unknown preset": (
         '[budgets.net]\nmodel = "a.onnx"\nextends = "mobil"\n',
         "cnnprof.toml:3: budgets.net.extends: no preset or budget 'mobil'; did you mean 'mobile'?",
+    ),
+    "extends a number": (
+        '[budgets.net]\nmodel = "a.onnx"\nextends = 3\n',
+        "cnnprof.toml:3: budgets.net.extends: expected a name or a list of names",
     ),
     "presets in a circle": (
         '[presets.a]\nextends = "b"\n[presets.b]\nextends = "a"\n[budgets.net]\nmodel = "a.onnx"\nextends = "a"\n',
@@ -304,3 +313,64 @@ def test_lines_of_keys() -> None:
     assert lines[("t", 1, "q")] == 16
     assert lines[("t", 1, "u", "v")] == 18
     assert line_of(lines, ("a", "b.c", "unwritten")) == 2
+
+
+# -- whatever stands in the file, the answer is a budget or one line ---------------------------------------
+
+_SCALARS = st.one_of(
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.sampled_from(["5G", "2%", "64 MiB", "5 ms", "warn", "", "*", "x" * 300, "1x3x8x8", "float64", "mobile", "\x00"]),
+    st.text(max_size=5),
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["macs", "min", "max", "level", "layer", "each", "max_share", "s*"]), inner, max_size=3
+        ),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(table=st.dictionaries(st.sampled_from(known_keys()), _VALUES, max_size=6))
+def test_any_table_is_a_budget_or_a_usage_error(table) -> None:
+    flat_origin = Origin("budgets.net", "cnnprof.toml", 1)
+    try:
+        flat = flatten(
+            {"model": "a.onnx", **table},
+            lambda path: Origin(f"budgets.net.{'.'.join(map(str, path))}", "cnnprof.toml", 1),
+        )
+        budget = budget_from("net", flat, origin=flat_origin, root=".")
+    except UsageError as error:
+        assert str(error).startswith("cnnprof.toml:1: budgets.net")
+        assert "\n" not in error.message.replace("\\n", "")
+    else:
+        assert budget.rules or table
+
+
+def _paths(tree, path=()):
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield (*path, key)
+        if isinstance(value, (dict, list)):
+            yield from _paths(value, (*path, key))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a = 1\n[b]\nc = [1, [2, { d = "]" }]]\n[b."x.y".\'z\']\nw.v = {}\n',
+        '[[t]]\na = """x"""""\nb = \'\'\'\'\'\'\n[[t]]\n[[t.u]]\nk = 2020-01-01T00:00:00Z # [c]\n',
+        '"\\u0041\\tb" = "\\"#"\r\n[q]\r\nr = 1\r\n',
+        "[a]\n[a.b.c]\n[a.b]\nx = inf\ny = 0x1F\n",
+    ],
+)
+def test_every_key_that_tomllib_sees_has_a_line(text: str) -> None:
+    lines = toml_lines(text)
+    for path in _paths(tomllib.loads(text)):
+        assert path in lines, path
+        assert 1 <= lines[path] <= text.count("\n")

@@ -129,3 +129,19 @@ def test_xml_roundtrip_of_properties() -> None:
     root = ET.fromstring(to_junit(report()).encode())
     properties = {p.get("name"): p.get("value") for p in root.iter("property")}
     assert properties == {"macs": "12", "parameters": "5"}
+
+
+def test_paths_are_the_repositorys_where_the_budgets_live_below_its_root(repo, write_net, sarif_of) -> None:
+    write_net(repo.root / "ml" / "net.onnx")
+    repo.write("ml/cnnprof.toml", '[budgets.net]\nmodel = "net.onnx"\nmacs = 1\n')
+    run = repo.run("check", "--github", "--sarif", "out.sarif", cwd=repo.root / "ml")
+    assert "::error file=ml/cnnprof.toml,line=3," in run.out
+    (result,) = sarif_of(repo.root / "ml" / "out.sarif")["runs"][0]["results"]
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "ml/cnnprof.toml"
+    assert "[cnnprof.toml:3]" in run.out  # for the person in that folder
+
+
+def test_standard_input_is_refused_not_waited_for(repo) -> None:
+    run = repo.run("check", "-", "--max-macs", "5G")
+    assert run.code == 2
+    assert "standard input can't be held to a budget" in run.err
