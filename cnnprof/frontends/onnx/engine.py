@@ -61,7 +61,7 @@ def schema(op_type: str, domain: str, version: int) -> Any:
     """The operator's schema object as of that version of its domain, or None if there is none."""
     try:
         return _extension().defs.get_schema(op_type, version, domain)
-    except Exception:  # noqa: BLE001  as below
+    except Exception:  # as below
         return None
 
 

@@ -185,6 +185,7 @@ _TABLE: dict[str, Rule] = {
     "Ceil": _unary(lambda v: float(math.ceil(v)) if math.isfinite(v) else v),
     "Round": _unary(_half_even),
     "Sqrt": _unary(math.sqrt),
+    "Relu": _unary(lambda v: max(v, 0)),
     "Reciprocal": _unary(lambda v: _divide(1.0, v)),
     "Identity": _unary(lambda v: v),
     "Where": _where,

@@ -79,7 +79,7 @@ def _trace(model: ModelRec, identity: ModelSource, inputs: Sequence[InputSpec], 
         raise GraphError(f"graph input {twice!r} stands twice", "every value needs a name of its own")
     binding = bind_inputs(real, inputs, shown)
     declared = {value.name: value.type for value in (*graph.value_info, *graph.outputs)}
-    tracer = Tracer({} if binding.overridden else declared, _GROWTH * _count(graph) + 10_000)
+    tracer = Tracer(None if binding.overridden else declared, _GROWTH * _count(graph) + 10_000)
     for note in binding.notes:
         tracer.notes[note] = None
     tracer.infos.update(binding.infos)

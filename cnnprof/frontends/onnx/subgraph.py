@@ -35,6 +35,10 @@ def enter(
                     )
                 own[name] = tracer.fresh(name)
     names = Names(own, context.names)
+    if tracer.believing:
+        for value in (*graph.value_info, *graph.outputs):
+            if value.name in own:
+                tracer.declared[own[value.name]] = value.type
     nodes = [
         replace(
             node,

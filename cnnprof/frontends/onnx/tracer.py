@@ -8,7 +8,7 @@ the file; in subgraphs they are made unique.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,14 +66,15 @@ class Step:
 class Tracer:
     """``infos`` by value name; ``steps`` in order; ``constants`` in the order they were met."""
 
-    def __init__(self, declared: Mapping[str, TypeRec], budget: int) -> None:
+    def __init__(self, declared: dict[str, TypeRec] | None, budget: int) -> None:
         self.infos: dict[str, Info] = {}
         self.steps: list[Step] = []
         self.constants: dict[str, None] = {}
         self.notes: dict[Note, None] = {}
         self.reserved: set[str] = set()
         self.folded: set[str] = set()  # constants read by what was folded away
-        self._declared = declared
+        self.declared = declared or {}
+        self.believing = declared is not None  # what the file says of shapes still holds
         self._budget = budget
         self._guard = Guard()
         self._suffix: dict[str, int] = {}
@@ -222,16 +223,27 @@ class Tracer:
             inference.stale = True
             elem = inferred.elem if inferred is not None and inferred.elem else own.elem
             return Info(elem, own.dims)
-        if inferred is not None:
-            return inferred
-        said = self._declared.get(name)
+        said = self.declared.get(name)
         if said is not None and said.kind == "tensor":
-            inference.stale = True
-            return Info(said.elem, _sizes(said))
-        return own
+            told = Info(said.elem, _sizes(said))
+            if told.shape is not None and (inferred is None or _agrees(inferred, told)):
+                inference.stale = True
+                return told
+        return own if inferred is None else inferred
 
 
 _CONSTANT_LISTS = {"value_ints": 7, "value_floats": 1, "value_strings": 8}
+
+
+def _agrees(inferred: Info, told: Info) -> bool:
+    """True if what is known doesn't contradict what the file declares."""
+    if inferred.other is not None or (inferred.elem and inferred.elem != told.elem):
+        return False
+    if inferred.dims is None or told.dims is None:
+        return True
+    return len(inferred.dims) == len(told.dims) and all(
+        a is None or a == b for a, b in zip(inferred.dims, told.dims, strict=True)
+    )
 
 
 def _sizes(kind: TypeRec) -> tuple[int | None, ...] | None:
