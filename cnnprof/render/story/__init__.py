@@ -1,0 +1,1 @@
+"""How each idea changed what a convolutional network costs, computed on real graphs."""
