@@ -62,3 +62,28 @@ def test_alignment_of_two_2000_op_graphs(benchmark, name: str) -> None:
     assert len(matched) > 1500
     assert all(old[i].kind == new[j].kind for i, j in matched.items())
     assert benchmark.stats.stats.max < 5
+
+
+def test_fifty_resnets_cold_and_from_the_cache(benchmark, light_resnet50: str, tmp_path) -> None:
+    """A config of 50 ONNX models: seconds when every one is new, less when none has changed."""
+    import shutil
+    import time
+
+    from cnnprof.gate.cache import ProfileCache
+    from cnnprof.gate.job import Job
+    from cnnprof.gate.runner import run_jobs
+
+    jobs = []
+    for index in range(50):
+        name = f"net{index}.onnx"
+        shutil.copy(light_resnet50, tmp_path / name)
+        jobs.append(Job(reference=name, shown=name, root=str(tmp_path)))
+    cache = ProfileCache(tmp_path / "cache")
+    began = time.perf_counter()
+    cold = run_jobs(jobs, cache=cache)
+    cold_s = time.perf_counter() - began
+    warm = benchmark.pedantic(run_jobs, (jobs,), {"cache": cache}, rounds=1, iterations=1)
+    assert all(warm[job.key].macs == cold[job.key].macs == 4_089_184_256 for job in jobs)
+    benchmark.extra_info["cold_s"] = cold_s
+    print(f"\n50 ResNet-50: {cold_s:.1f} s cold, {benchmark.stats.stats.max:.2f} s from the cache")
+    assert benchmark.stats.stats.max < cold_s

@@ -419,3 +419,24 @@ def test_a_model_that_kills_its_process_fails_alone(repo, write_net) -> None:
     assert run.code == 3, run
     assert "the analysis process died (exit code 7)" in run.out
     assert "pass  net · net.onnx" in run.out
+
+
+def test_old_versions_need_no_weights_and_a_pointer_is_said(repo, write_net) -> None:
+    """External weights aren't fetched from history; a Git LFS pointer can't be analysed and says what to do."""
+    import onnx
+
+    path = write_net(repo.root / "net.onnx")
+    onnx.save_model(onnx.load(path), path, save_as_external_data=True, location="net.weights", size_threshold=0)
+    repo.write("cnnprof.toml", RELATIVE)
+    repo.write(".gitignore", "net.weights\n")
+    repo.commit("weights apart and not committed")
+    run = repo.run("check", "--baseline-ref", "HEAD")
+    assert run.code == 0, run
+
+    repo.write("net.onnx", "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5784\n")
+    pointer = repo.commit("as an LFS pointer")
+    write_net(repo.root / "net.onnx")
+    run = repo.run("check", "--baseline-ref", pointer)
+    assert run.code == 2, run
+    assert "a Git LFS pointer, its content isn't here" in run.out
+    assert "cnnprof strip" in run.out
