@@ -89,7 +89,8 @@ def units_to_check(
         local = [op for op in candidates if any(w in op.kind for w in _SOURCES) and _is_local(propagation, op)]
         picked = {len(local) // 3, 2 * len(local) // 3, len(local) - 1} if local else set()
         layers = [local[number] for number in sorted(picked)]
-        layers += [graph.producer[name] for name in graph.outputs if name in graph.producer][:1]
+        made = [name for name in graph.outputs if name in graph.producer and graph.tensors[name].shape is not None]
+        layers += [graph.producer[name] for name in made][:1]
     units: dict[tuple[str, tuple[int, ...]], UnitField] = {}
     for op in layers:
         for place in [position] if position is not None else _places(graph, propagation, op):

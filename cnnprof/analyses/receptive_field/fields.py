@@ -8,7 +8,7 @@ from fractions import Fraction
 from cnnprof.analyses.receptive_field.field import AxisField
 from cnnprof.analyses.receptive_field.propagate import Propagation, propagate
 from cnnprof.analyses.receptive_field.result import AxisWindow, LayerField, ReceptiveFields
-from cnnprof.analyses.receptive_field.sets import Positions, unite
+from cnnprof.analyses.receptive_field.sets import unite
 from cnnprof.ir import Graph
 from cnnprof.ir.tensor import Shape
 
@@ -86,15 +86,15 @@ def _window(field: AxisField, axis: int, extent: int, shape: Shape) -> AxisWindo
     if len(field.strands) == 1:
         window = field.strands[0].window
         size, stride, centre, density = window.size, window.ratio, window.centre, window.density
-        first = field.strands[0].at((0,) * len(shape))
+        first = window.at(0)
         start = first.start if first.size else min((p.start for p in window.phases if p.size), default=0)
         sizes = tuple(phase.size for phase in window.phases)
         if len(window.phases) == 1:
             centre = start + Fraction(size - 1, 2)
     elif field.strands:
         stride = min(strand.window.ratio for strand in field.strands)
-        middle = _at(field, tuple(length // 2 for length in shape))
-        first = _at(field, (0,) * len(shape))
+        first = unite(strand.window.at(0) for strand in field.strands)
+        middle = unite(strand.at(tuple(n // 2 for n in shape)) for strand in field.strands) if shape else first
         size = max(middle.size, first.size)
         start, centre = first.start, first.start + Fraction(first.size - 1, 2)
         density = Fraction(middle.count, middle.size) if middle.size else density
@@ -112,7 +112,3 @@ def _window(field: AxisField, axis: int, extent: int, shape: Shape) -> AxisWindo
         phase_sizes=sizes if len(set(sizes)) > 1 else (),
         branches=field.branches,
     )
-
-
-def _at(field: AxisField, index: Shape) -> Positions:
-    return unite(strand.at(index) for strand in field.strands)
