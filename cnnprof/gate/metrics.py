@@ -64,7 +64,7 @@ def _latency(profile: Profile) -> float | Missing:
     if section is None or "latency_s" not in section:
         return Missing(
             "the profile has no predicted latency",
-            'add device = "NAME" to the budget (cnnprof device list names them), or save the profile '
+            'add device = "NAME" to the budget (cnnprof devices list names them), or save the profile '
             "with: cnnprof predict MODEL --device NAME --format json",
         )
     return float(section["latency_s"])

@@ -214,7 +214,7 @@ def _batch(flat: Flat) -> int | None:
 def _device(flat: Flat) -> str | None:
     value, where = flat.get(("device",), (None, None))
     if value is not None and (not isinstance(value, str) or not value):
-        raise UsageError(f"{where}: expected a device's name, got {value!r}", "see: cnnprof device list")
+        raise UsageError(f"{where}: expected a device's name, got {value!r}", "see: cnnprof devices list")
     if value is None and ("latency",) in flat:
         raise UsageError(f"{flat[('latency',)][1]}: no device to predict it for", 'add device = "NAME"')
     return value

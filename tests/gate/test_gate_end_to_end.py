@@ -440,3 +440,25 @@ def test_old_versions_need_no_weights_and_a_pointer_is_said(repo, write_net) -> 
     assert run.code == 2, run
     assert "a Git LFS pointer, its content isn't here" in run.out
     assert "cnnprof strip" in run.out
+
+
+def test_latency_of_a_saved_prediction(repo, write_net) -> None:
+    """A profile saved with its prediction is gated on any machine; one without says what to run."""
+    import cnnprof
+
+    profile = cnnprof.analyze(write_net(repo.root / "net.onnx"))
+    repo.write("plain.json", profile.to_json())
+    section = {"device": "box", "latency_s": 0.0042, "low_s": 0.004, "high_s": 0.0045}
+    repo.write("box.json", profile.with_sections(prediction=section).to_json())
+    text = '[budgets.{name}]\nmodel = "{name}.json"\ndevice = "box"\nlatency = "{limit}"\n'
+    repo.write("cnnprof.toml", text.format(name="box", limit="4.2 ms"))
+    assert repo.run("check").code == 0
+    repo.write("cnnprof.toml", text.format(name="box", limit="4 ms"))
+    broken = repo.run("check")
+    assert broken.code == 1
+    assert "expected at most 4 ms, found 4.2 ms, 5% over" in broken.out
+    repo.write("cnnprof.toml", text.format(name="plain", limit="4 ms"))
+    missing = repo.run("check")
+    assert missing.code == 3
+    assert "the profile has no predicted latency" in missing.out
+    assert "cnnprof predict MODEL --device NAME" in missing.out
