@@ -41,7 +41,7 @@ def built(
     **options: Any,
 ) -> bytes:
     """A serialised model; inputs are float32 of the given shapes, outputs undeclared or as given."""
-    declared = outputs if isinstance(outputs, dict) else {name: None for name in outputs}
+    declared = outputs if isinstance(outputs, dict) else dict.fromkeys(outputs)
     graph = helper.make_graph(
         list(nodes),
         "test",

@@ -7,10 +7,11 @@ filled in, or take the function's default. A function that the operator table kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from cnnprof.errors import GraphError, ModelError
+from cnnprof.frontends.onnx.order import subgraphs
 from cnnprof.frontends.onnx.records import Attr, FunctionRec, GraphRec, ModelRec, Node, ValueRec
 from cnnprof.frontends.onnx.wire import field
 from cnnprof.ops import table
@@ -28,14 +29,15 @@ def inline_functions(model: ModelRec) -> None:
     """
     if model.functions:
         inliner = _Inliner(model)
-        model.graph.nodes = inliner.expand(model.graph.nodes, ())
+        inliner.check_size(model.graph.nodes)
+        model.graph.nodes = inliner.expand(model.graph.nodes)
 
 
 class _Inliner:
     def __init__(self, model: ModelRec) -> None:
         self._functions = model.functions
         self._calls = 0
-        self._nodes = 0
+        self._sizes: dict[int, int] = {}
 
     def _function(self, node: Node) -> FunctionRec | None:
         found = self._functions.get((node.domain, node.op_type, node.overload))
@@ -43,37 +45,50 @@ class _Inliner:
             return None
         return found
 
-    def expand(self, nodes: list[Node], stack: tuple[int, ...]) -> list[Node]:
+    def expand(self, nodes: list[Node]) -> list[Node]:
         found: list[Node] = []
         for node in nodes:
             function = self._function(node)
             if function is not None:
-                found += self._call(node, function, stack)
+                found += self._call(node, function)
                 continue
             if node.has_graphs:
-                node = self._inside(node, stack)  # noqa: PLW2901
+                node = self._inside(node)  # noqa: PLW2901
             found.append(node)
-            self._nodes += 1
-            if self._nodes > _MAX_NODES:
-                raise ModelError(
-                    f"functions unfold into more than {_MAX_NODES} nodes", "the model calls them in a cascade"
-                )
         return found
 
-    def _inside(self, node: Node, stack: tuple[int, ...]) -> Node:
+    def check_size(self, nodes: Sequence[Node]) -> None:
+        """Raise before anything is copied, if it would be too much."""
+        if self._size(nodes, ()) > _MAX_NODES:
+            raise ModelError(f"functions unfold into more than {_MAX_NODES} nodes", "the model calls them in a cascade")
+
+    def _size(self, nodes: Sequence[Node], stack: tuple[int, ...]) -> int:
+        total = 0
+        for node in nodes:
+            function = self._function(node)
+            if function is None:
+                total += 1 + sum(self._size(graph.nodes, stack) for graph in subgraphs(node))
+                continue
+            key = id(function)
+            if key in stack:
+                raise GraphError(f"function {function.name!r} calls itself", "ONNX functions can't recurse")
+            if len(stack) >= _MAX_CALLS:
+                raise ModelError(f"function {function.name!r}: calls are nested deeper than {_MAX_CALLS}")
+            if key not in self._sizes:
+                self._sizes[key] = self._size(function.nodes, (*stack, key))
+            total += self._sizes[key]
+        return total
+
+    def _inside(self, node: Node) -> Node:
         """The node with the calls in its subgraphs expanded."""
 
         def grown(graph: GraphRec) -> GraphRec:
-            return replace(graph, nodes=self.expand(graph.nodes, stack))
+            return replace(graph, nodes=self.expand(graph.nodes))
 
         return replace(node, attrs={name: _on_graphs(attr, grown) for name, attr in node.attrs.items()})
 
-    def _call(self, node: Node, function: FunctionRec, stack: tuple[int, ...]) -> list[Node]:
+    def _call(self, node: Node, function: FunctionRec) -> list[Node]:
         name = function.name
-        if id(function) in stack:
-            raise GraphError(f"function {name!r} calls itself", "ONNX functions can't recurse")
-        if len(stack) >= _MAX_CALLS:
-            raise ModelError(f"function {name!r}: calls are nested deeper than {_MAX_CALLS}")
         if len(node.inputs) > len(function.inputs) or len(node.outputs) > len(function.outputs):
             raise GraphError(
                 f"call {node.name!r} of function {name!r}: expected at most {len(function.inputs)} inputs and "
@@ -111,7 +126,7 @@ class _Inliner:
                         name=f"{label}/Identity",
                     )
                 )
-        return self.expand(body, (*stack, id(function)))
+        return self.expand(body)
 
 
 class _Rewriter:

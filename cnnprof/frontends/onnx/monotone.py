@@ -56,7 +56,7 @@ def monotone_model(
     made = {name for node in nodes for name in node.output}
     missing = frozenset(name for name in outputs if name not in made)
     del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    model.graph.node.extend(_leading_to(nodes, set(outputs)))
     del model.graph.value_info[:]
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name in made)
@@ -67,6 +67,16 @@ def monotone_model(
             )
             value.CopyFrom(shaped)
     return model.SerializeToString(), missing
+
+
+def _leading_to(nodes: Sequence[NodeProto], wanted: set[str]) -> list[NodeProto]:
+    """The nodes that ``wanted`` values come from, in order; onnxruntime runs all it is given."""
+    kept = []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(name for name in node.input if name)
+            kept.append(node)
+    return kept[::-1]
 
 
 def _read(source: Path | bytes) -> ModelProto:

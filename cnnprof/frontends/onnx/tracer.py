@@ -18,6 +18,7 @@ from cnnprof.frontends.onnx.fold import evaluate, foldable
 from cnnprof.frontends.onnx.guard import Guard
 from cnnprof.frontends.onnx.infer import Inference, guesses
 from cnnprof.frontends.onnx.info import Info
+from cnnprof.frontends.onnx.lengths import sequence_length
 from cnnprof.frontends.onnx.order import in_order
 from cnnprof.frontends.onnx.records import Node, TensorRec, TypeRec
 from cnnprof.frontends.onnx.reference import RARE, evaluate_rare
@@ -210,6 +211,8 @@ class Tracer:
                         )
                     found = self._settle(name, found, own[slot], inference)
             found.constant = constant
+            if found.other is not None:
+                found.length = sequence_length(node, inputs)
             infos[name] = found
         if constant and node.op_type == "ConstantOfShape" and not node.domain and node.outputs[0]:
             self.constants[node.outputs[0]] = None

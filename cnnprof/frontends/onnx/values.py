@@ -116,6 +116,8 @@ def tensor_value(tensor: TensorRec) -> Value | None:
 
 def _elements(tensor: TensorRec) -> list[Any] | None:
     data, code = tensor.payload, _RAW[tensor.elem]
+    if tensor.field != 9 and (tensor.field in (4, 10)) != (tensor.elem in (1, 11)):
+        return None  # the data stands in a field of another type
     if tensor.field == 9:
         size = struct.calcsize(f"<{code}")
         return list(struct.unpack(f"<{len(data) // size}{code}", data)) if len(data) % size == 0 else None

@@ -244,8 +244,8 @@ class Walker:
             elif tag == 170:
                 ref = text(buf, a, b)
         # Files before IR version 2 state no type: the field in use tells. An empty list needs the type.
-        kind = seen or kind
-        value = tuple(many) if kind in _LISTS else number
+        kind = seen or (kind if kind in _EMPTY or kind in _LISTS else 0)
+        value = tuple(many) if kind in _LISTS else number if seen else _EMPTY.get(kind)
         raw = buf[start:stop] if stop - start <= _MAX_RAW and kind not in _NOT_SHARED else None
         return Attr(name, kind, value, raw, ref)
 
@@ -341,6 +341,7 @@ class Walker:
 
 _UNTYPED = TypeRec("none")
 _LISTS = frozenset({AttrKind.INTS, AttrKind.FLOATS, AttrKind.STRINGS, AttrKind.TENSORS, AttrKind.GRAPHS, 12, 14})
+_EMPTY = {AttrKind.FLOAT: 0.0, AttrKind.INT: 0, AttrKind.STRING: ""}  # what an unset field reads as
 _NOT_SHARED = frozenset(
     {AttrKind.TENSOR, AttrKind.TENSORS, AttrKind.GRAPH, AttrKind.GRAPHS, AttrKind.SPARSE_TENSOR, 12}
 )
