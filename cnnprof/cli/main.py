@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("cnnprof.cli.check", "Hold models against their budgets; for CI."),
     "baseline": ("cnnprof.cli.baseline", "Write or show what the models cost, to commit."),
     "diff": ("cnnprof.cli.diff", "What changed between two models, layer by layer."),
+    "crosscheck": ("cnnprof.cli.crosscheck", "Our count beside another tool's, every difference explained."),
     "strip": ("cnnprof.cli.strip", "An ONNX model's structure without its weights."),
     "zoo": ("cnnprof.cli.zoo", "The networks the field learnt from."),
     "completion": ("cnnprof.cli.completion", "Print the shell completion script."),

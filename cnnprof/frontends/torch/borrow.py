@@ -108,9 +108,9 @@ def weights_of(module: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
     for name, tensor in module.named_parameters():
         if not is_lazy(tensor):
             yield name, tensor, True
-    for name, tensor in module.named_buffers():
-        if not is_lazy(tensor):
-            yield name, tensor, False
+    for name, buffer in module.named_buffers():
+        if not is_lazy(buffer):
+            yield name, buffer, False
 
 
 def _replace(module: nn.Module, substrate: Substrate) -> None:

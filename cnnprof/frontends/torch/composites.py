@@ -26,11 +26,7 @@ _aten = torch.ops.aten
 _functions = torch._C._VariableFunctions
 
 
-def _swap(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return args[::-1]
-
-
-# Function -> (the operator it is, by number of tensors in the second argument where that decides; argument order)
+# Function -> the operator it is. Its arguments come in the operator's order.
 _MARKS: dict[Any, Any] = {
     F.linear: _aten.linear.default,
     torch.matmul: _aten.matmul.default,
@@ -39,23 +35,31 @@ _MARKS: dict[Any, Any] = {
     torch.Tensor.__rmatmul__: _aten.matmul.default,
     F.scaled_dot_product_attention: _aten.scaled_dot_product_attention.default,
     torch.instance_norm: _aten.instance_norm.default,
+    torch.adaptive_avg_pool1d: _aten.adaptive_avg_pool1d.default,
+    torch._C._nn.adaptive_avg_pool2d: _aten.adaptive_avg_pool2d.default,
+    torch._C._nn.adaptive_avg_pool3d: _aten.adaptive_avg_pool3d.default,
 }
 _REVERSED = {torch.Tensor.__rmatmul__}
 _RECURRENT = {getattr(_functions, name): getattr(_aten, name) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
 # Python functions of torch.nn.functional inside which marked calls happen.
-_OPENED = {F.multi_head_attention_forward}
+_OPENED = {
+    F.multi_head_attention_forward,
+    F.adaptive_avg_pool2d,
+    F.adaptive_avg_pool3d,
+    F.instance_norm,
+}
 _EINSUM = {torch.einsum, torch.functional.einsum}
 _ANSWERED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _FLASH_RANK = 4
 
 
 class Composites(TorchFunctionMode):
-    """A function mode that records marked calls as one op each, through ``recorder``."""
+    """A function mode that records marked calls as one op each, through ``recorder``; without one (in
+    training) it only chooses the fused attention."""
 
-    def __init__(self, recorder: Recorder, *, training: bool) -> None:
+    def __init__(self, recorder: Recorder | None) -> None:
         super().__init__()
         self._recorder = recorder
-        self._training = training
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -64,7 +68,7 @@ class Composites(TorchFunctionMode):
         if func in _OPENED:
             with self:
                 return _opened(func)(*args, **kwargs)
-        if self._training:
+        if self._recorder is None:
             if func is F.scaled_dot_product_attention:
                 return _attention(args, kwargs)
             return func(*args, **kwargs)

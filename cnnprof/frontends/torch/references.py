@@ -23,7 +23,7 @@ from cnnprof.frontends.torch.build import build
 from cnnprof.frontends.torch.trace import trace
 from cnnprof.ir import Graph
 
-__all__ = ["Loaded", "load_module", "load_reference"]
+__all__ = ["Loaded", "load_module", "load_reference", "with_batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def load_reference(
             f"cnnprof analyze {reference} --input 1x3x224x224 (or what it takes)",
         )
     if batch is not None:
-        chosen = _with_batch(chosen, batch)
+        chosen = with_batch(chosen, batch)
     return trace(
         loaded.module,
         chosen,
@@ -101,16 +101,16 @@ def _title(reference: str) -> str:
     return name if library in ("torchvision", "timm") else Path(reference).name
 
 
-def _with_batch(inputs: Inputs, batch: int) -> Inputs:
+def with_batch(inputs: Inputs, batch: int) -> Inputs:
     """Every input with its first dimension set; a list of images gets that many of its first."""
     if isinstance(inputs, InputSpec):
         return replace(inputs, shape=(batch, *inputs.shape[1:])) if inputs.shape else inputs
     if isinstance(inputs, list) and inputs and all(isinstance(i, InputSpec) for i in inputs):
         return [inputs[0]] * batch
     if isinstance(inputs, (list, tuple)):
-        return type(inputs)(_with_batch(item, batch) for item in inputs)
+        return type(inputs)(with_batch(item, batch) for item in inputs)
     if isinstance(inputs, Mapping):
-        return {key: _with_batch(value, batch) for key, value in inputs.items()}
+        return {key: with_batch(value, batch) for key, value in inputs.items()}
     if hasattr(inputs, "shape"):
         return InputSpec((batch, *tuple(inputs.shape)[1:]), None, _dtype_of(inputs))
     return inputs

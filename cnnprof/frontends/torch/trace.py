@@ -34,7 +34,7 @@ from cnnprof.frontends.torch.training import (
 )
 from cnnprof.ir import Graph, GraphBuilder, ModelSource, Role
 
-__all__ = ["trace"]
+__all__ = ["floating_dtype", "trace"]
 
 # What torch says where a model needs values that the substrate doesn't have.
 _NEEDS_VALUES = re.compile(
@@ -122,7 +122,7 @@ def _run(
         stack.enter_context(borrowed(module, substrate, training=training))
         scopes = Scopes(module)
         recorder = Recorder(builder, scopes, substrate, lambda: weights_of(module))
-        arguments = make_arguments(module, planned, substrate, _floating_dtype(module))
+        arguments = make_arguments(module, planned, substrate, floating_dtype(module))
         if any(is_lazy(t) for t in (*module.parameters(), *module.buffers())):
             with substrate.mode(), torch.no_grad():  # lazy modules make their weights in a first call
                 module(*arguments.args, **arguments.kwargs)
@@ -135,7 +135,7 @@ def _run(
         stack.enter_context(torch.enable_grad() if training else torch.no_grad())
         if training:
             stack.enter_context(_saved_hooks(recorder, saved))
-        with scopes, recorder, Composites(recorder, training=training):
+        with scopes, recorder, Composites(None if training else recorder):
             result = module(*arguments.args, **arguments.kwargs)
         found = tensors_in(result)
         if not found:
@@ -178,7 +178,7 @@ def _saved_hooks(recorder: Recorder, saved: dict[str, None]) -> Any:
     return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
 
 
-def _floating_dtype(module: nn.Module) -> torch.dtype:
+def floating_dtype(module: nn.Module) -> torch.dtype:
     """What an input is where nobody says: as the model's weights are."""
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point():
