@@ -18,7 +18,7 @@ from cnnprof.ops.naming import aten, axis_of, moving, onnx
 from cnnprof.ops.relations import first_only, rearranged, same
 from cnnprof.ops.rules import linear_formula
 from cnnprof.ops.spec import Call, OpSpec, UncountableError
-from cnnprof.ops.window import Axes, AxisMap, Chain, Lookup, Relation, Reshape, Same, Slide
+from cnnprof.ops.window import Axes, AxisMap, Chain, DataDependent, Lookup, Relation, Reshape, Same, Slide
 from cnnprof.ops.work import Work
 
 __all__ = ["SPECS"]
@@ -147,8 +147,8 @@ def _col2im(call: Call) -> Call:
 
 def _col2im_onnx(call: Call) -> Call:
     image, block = call.value(1), call.value(2)
-    if image is None or block is None:
-        raise UncountableError("Col2Im: the image's and the block's shape are not known")
+    if image is None or block is None:  # the work is known all the same
+        return call.with_attributes({})
     rank = len(image)
     pads = tuple(call.get("pads") or (0,) * (2 * rank))
     return call.with_attributes(
@@ -219,6 +219,8 @@ def _im2col_shapes(call: Call) -> Shapes:
 
 def _col2im_window(call: Call, output: int) -> Relations:
     """An image position reads every (tap, window) that was taken from it."""
+    if "kernel" not in call.attributes:
+        return first_only(call, DataDependent())
     out = call.out_shape(output)
     rank = len(call.attr("kernel"))
     lead, channels = out[: -rank - 1], out[-rank - 1]

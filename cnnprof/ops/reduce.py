@@ -5,7 +5,8 @@ average costs its input's elements); min, max, any, all, argmin, argmax I − O 
 multiplications; L1 adds I for the absolute values; L2 squares (I multiplications), adds, and takes O roots;
 log-sum-exp is the stable form (subtract the largest, I exponentials, add, O logarithms, add it back);
 variance is mean, subtract, square, mean: 2·I − O more additions, I multiplications, O more divisions.
-A running sum along an axis of length n costs n − 1 additions a row.
+A running sum along an axis of length n costs n − 1 additions a row; which axis that is may be an input: where
+it isn't known the work is, if all axes are equally long.
 
 Canonical attributes: ``axes`` (sorted, non-negative) and ``keepdims``; left out where they aren't known.
 """
@@ -20,7 +21,7 @@ from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import aten, axis_of, given, onnx
 from cnnprof.ops.relations import first_only, same
 from cnnprof.ops.rules import everything
-from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, WorkRule
+from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, UncountableError, WorkRule
 from cnnprof.ops.window import All, Axes, AxisMap, Lookup, Relation, Same
 from cnnprof.ops.work import NO_WORK, Work
 
@@ -190,8 +191,12 @@ def _scan_axis(call: Call) -> Call:
 
 def _steps(call: Call) -> int:
     shape, elements = call.shape(0), call.elements(0)
-    axis = call.attr("axis")
-    return elements - elements // shape[axis] if shape and elements else 0
+    if not shape or not elements:
+        return 0
+    lengths = set(shape) if "axis" not in call.attributes else {shape[call.attr("axis")]}
+    if len(lengths) > 1:
+        raise UncountableError(f"{call.op_type}: the axis is not known, and {shape} is not equally long along all")
+    return elements - elements // lengths.pop()
 
 
 def _scan_work(unit: Work) -> WorkRule:

@@ -5,6 +5,8 @@ output (subtract, multiply, add). Cubic is (4ⁿ − 1)/3 interpolations of four
 Antialiased kernels run axis by axis, last axis first: taps mul + (taps − 1) add for every element of each
 pass. Weights depend only on the position along an axis; computing them is not counted.
 
+Where the region of tf_crop_and_resize isn't known, an axis that keeps its size counts as untouched.
+
 Canonical attributes: ``mode``, ``coordinate``, ``scales`` and ``sizes`` (of the output), one per axis of the
 tensor, and where they matter ``nearest_mode``, ``cubic_a``, ``antialias``, ``exclude_outside``, ``roi``.
 """
@@ -74,7 +76,8 @@ def _work(call: Call) -> Work:
 
 
 def _window(call: Call, _output: int) -> tuple[Relation | None, ...]:
-    if "sizes" not in call.attributes:
+    unknown_region = call.get("coordinate") == "tf_crop_and_resize" and "roi" not in call.attributes
+    if "sizes" not in call.attributes or unknown_region:
         return first_only(call, DataDependent())
     maps: tuple[AxisMap, ...] = tuple(
         Same(i) if axis.is_identity else Lookup(i, table(axis)) for i, axis in enumerate(resized_axes(call))
@@ -109,7 +112,7 @@ def _keep_aspect(call: Call, sizes: Shape, axes: tuple[int, ...], policy: str) -
     return tuple(math.floor(scale * shape[axis] + 0.5) for axis in axes), scale
 
 
-def _extents(call: Call, axes: tuple[int, ...], rois: tuple[Any, ...]) -> tuple[Any, Any]:
+def _extents(call: Call, axes: tuple[int, ...], rois: tuple[Any, ...], coordinate: str) -> tuple[Any, Any]:
     """(scales, sizes) per axis of the tensor, from whichever of the two the node gives."""
     shape = call.shape(0)
     rank = len(shape)
@@ -123,7 +126,7 @@ def _extents(call: Call, axes: tuple[int, ...], rois: tuple[Any, ...]) -> tuple[
             return _spread((scale,) * len(axes), axes, rank, 1.0), _spread(kept, axes, rank, None)
         ratios = tuple(s / shape[a] if shape[a] else 1.0 for s, a in zip(sizes, axes, strict=True))
         return _spread(ratios, axes, rank, 1.0), _spread(sizes, axes, rank, None)
-    if scales:
+    if scales and (coordinate != "tf_crop_and_resize" or None not in rois):
         full = tuple(single(s) for s in _spread(tuple(scales), axes, rank, 1.0))
         widths = tuple(1.0 if roi is None else roi[1] - roi[0] for roi in rois)
         return full, tuple(math.floor(single(single(d * w) * s)) for d, w, s in zip(shape, widths, full, strict=True))
@@ -139,7 +142,7 @@ def _roi(call: Call, axes: tuple[int, ...], coordinate: str) -> tuple[Any, ...]:
         return (None,) * rank
     flat = call.numbers(1)
     if not flat:
-        raise UncountableError(f"{call.op_type}: the region of tf_crop_and_resize is not known")
+        return (None,) * rank
     half = len(flat) // 2
     return _spread(tuple(zip(flat[:half], flat[half:], strict=True)), axes, rank, (0.0, 1.0))
 
@@ -158,7 +161,7 @@ def _from_onnx(call: Call) -> Call:
         raise UncountableError(f"{call.op_type}: unknown mode {mode!r}, {coordinate!r} or {nearest_mode!r}")
     attributes: dict[str, Any] = {"mode": mode, "coordinate": coordinate}
     rois = _roi(call, axes, coordinate)
-    scales, sizes = _extents(call, axes, rois)
+    scales, sizes = _extents(call, axes, rois, coordinate)
     if sizes is not None:
         sizes = tuple(d if s is None else s for s, d in zip(sizes, shape, strict=True))
         out = _known_out(call)
@@ -170,7 +173,7 @@ def _from_onnx(call: Call) -> Call:
     if mode == "cubic":
         attributes["cubic_a"] = call.get("cubic_coeff_a", -0.75)
     attributes |= {name: True for name in ("antialias", "exclude_outside") if call.get(name, 0)}
-    if coordinate == "tf_crop_and_resize":
+    if coordinate == "tf_crop_and_resize" and None not in rois:
         attributes["roi"] = rois
     return call.with_attributes(attributes)
 

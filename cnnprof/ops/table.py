@@ -52,7 +52,8 @@ from cnnprof.ops import (
     text,
     vision,
 )
-from cnnprof.ops.spec import Call, OpSpec, Spelling
+from cnnprof.ops.rules import free
+from cnnprof.ops.spec import RULE_FAILURES, Call, OpSpec, Spelling
 
 __all__ = ["FAMILIES", "lookup", "resolve", "spec", "specs", "spellings"]
 
@@ -157,9 +158,21 @@ def _rows(name: str) -> tuple[tuple[Spelling, OpSpec], ...]:
 def resolve(name: str, call: Call) -> tuple[OpSpec, Call] | None:
     """The kind that a foreign call means, and the call in canonical form; None if it is unknown.
 
-    Raises :class:`~cnnprof.ops.spec.UncountableError` if the kind is known but this call can't be normalised.
+    Raises :class:`~cnnprof.ops.spec.UncountableError` if the kind is known but this call can't be normalised
+    (a shape isn't known). What is free by definition is free all the same: it then comes without attributes.
     """
     for spelling, entry in _rows(name):
         if spelling.when is None or spelling.when(call):
-            return entry, call if spelling.normalise is None else spelling.normalise(call)
+            return entry, _canonical(spelling, entry, call)
     return None
+
+
+def _canonical(spelling: Spelling, entry: OpSpec, call: Call) -> Call:
+    if spelling.normalise is None:
+        return call
+    try:
+        return spelling.normalise(call)
+    except RULE_FAILURES:
+        if entry.work is not free:
+            raise
+        return call.with_attributes({})
