@@ -37,9 +37,7 @@ def script() -> str:
 
 def policy_single() -> str:
     """The policy of a self-contained page: nothing is loaded, and only our two inline blocks may run, by hash."""
-    return (
-        f"default-src 'none'; style-src {_hash(style())}; script-src {_hash(script())}; {_REST}"
-    )
+    return f"default-src 'none'; style-src {_hash(style())}; script-src {_hash(script())}; {_REST}"
 
 
 def _hash(text: str) -> str:

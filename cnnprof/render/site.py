@@ -15,7 +15,7 @@ from cnnprof.render.i18n import Translator
 from cnnprof.render.views.compare import Subject, compare_rows
 from cnnprof.render.views.published import published_of
 
-__all__ = ["Model", "models_of", "site"]
+__all__ = ["Model", "index_page", "model_files", "models_of", "site"]
 
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
 
@@ -46,6 +46,24 @@ def models_of(profiles: Iterable[Profile]) -> tuple[Model, ...]:
     return tuple(models)
 
 
+def model_files(model: Model, *, lang: str = "en", data: bool = True) -> dict[str, str]:
+    """A model's page, its layers as CSV, and (with ``data``) its profile as JSON."""
+    links = [("CSV", f"../data/{model.slug}.csv")]
+    files = {f"data/{model.slug}.csv": flat.to_csv(model.profile)}
+    if data:
+        links.insert(0, ("JSON", f"../data/{model.slug}.json"))
+        files[f"data/{model.slug}.json"] = model.profile.to_json()
+    files[f"models/{model.slug}.html"] = model_page(
+        model.profile,
+        lang=lang,
+        root="../",
+        home="../index.html",
+        data_links=links,
+        published=published_of(model.profile),
+    )
+    return files
+
+
 def site(
     profiles: Iterable[Profile],
     *,
@@ -62,19 +80,7 @@ def site(
     t = Translator(lang)
     files = {"report.css": style(), "report.js": script()}
     for model in models:
-        links = [("CSV", f"../data/{model.slug}.csv")]
-        files[f"data/{model.slug}.csv"] = flat.to_csv(model.profile)
-        if data:
-            links.insert(0, ("JSON", f"../data/{model.slug}.json"))
-            files[f"data/{model.slug}.json"] = model.profile.to_json()
-        files[f"models/{model.slug}.html"] = model_page(
-            model.profile,
-            lang=lang,
-            root="../",
-            home="../index.html",
-            data_links=links,
-            published=published_of(model.profile),
-        )
+        files |= model_files(model, lang=lang, data=data)
     subjects = [
         Subject(profile=model.profile, published=published_of(model.profile), href=f"models/{model.slug}.html")
         for model in models
@@ -84,7 +90,7 @@ def site(
         files["compare.html"] = compare_page(
             subjects, lang=lang, root="", home="index.html", nav=[(t("index.nav"), "index.html"), *extra_nav]
         )
-    files["index.html"] = _index(subjects, t, title=title, nav=nav)
+    files["index.html"] = index_page(subjects, t, title=title, nav=nav)
     return files
 
 
@@ -92,7 +98,8 @@ def _nav(t: Translator, *, compare: bool) -> list[tuple[str, str]]:
     return [(t("compare.title"), "compare.html")] if compare else []
 
 
-def _index(subjects: Sequence[Subject], t: Translator, *, title: str, nav: Sequence[tuple[str, str]]) -> str:
+def index_page(subjects: Sequence[Subject], t: Translator, *, title: str, nav: Sequence[tuple[str, str]]) -> str:
+    """The site's first page: every model in a table, and the way to the other pages."""
     rows = compare_rows(subjects)
     context: Mapping[str, object] = {
         "title": title or t("index.title"),

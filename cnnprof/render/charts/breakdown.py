@@ -40,21 +40,24 @@ def icicle_chart(data: Icicle, t: Translator) -> Markup:
         "width": _WIDTH,
         "height": height,
         "padding": 1,
-        "data": [{"name": "cells", "values": values}],
+        "data": [
+            {"name": "cells", "values": values},
+            *({"name": field, "values": [v for v in values if v[field]]} for field in ("t", "s")),
+        ],
         "marks": [
             {
                 "type": "rect",
                 "from": {"data": "cells"},
                 "encode": {"enter": {
                     "x": {"field": "x"}, "x2": {"field": "x2"}, "y": {"field": "y"},
-                    "height": {"value": _ROW - _GAP}, "fill": {"field": "c"}, "cornerRadius": {"value": 3},
+                    "height": {"value": _ROW - _GAP}, "fill": {"field": "c"},
                     "description": {"field": "k"},
                 }},
             },
             *(
                 {
                     "type": "text",
-                    "from": {"data": "cells"},
+                    "from": {"data": field},
                     "encode": {"enter": {
                         "x": {"field": "x", "offset": 6}, "y": {"field": "y", "offset": dy},
                         "text": {"field": field}, "fill": {"value": colour}, "fontSize": {"value": size},

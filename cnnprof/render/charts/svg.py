@@ -115,7 +115,7 @@ def _label(value: str, tag: str) -> str:
     match = _KEYED.match(value)
     key = f' data-k="{escape(match[1])}"' if match and match[1] else ""
     text = value[match.end() :] if match else value
-    return f'{key} role="graphics-symbol" aria-label="{escape(text)}"'
+    return f'{key} aria-label="{escape(text)}"'
 
 
 def _rounded(match: re.Match[str]) -> str:

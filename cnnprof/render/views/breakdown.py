@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnnprof.profile import Layer, Profile
 from cnnprof.render.quantities import plain
@@ -15,6 +15,7 @@ __all__ = ["Cell", "Icicle", "Share", "Stage", "Stages", "icicle", "stages"]
 _SPATIAL_KINDS = ("conv", "conv_transpose", "deform_conv", "max_pool", "avg_pool", "average_pool", "pool")
 _MOST_STAGES = 14
 _REST = -1
+_MOST_FLAT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,16 +173,40 @@ class Icicle:
     rows: int
 
 
-def icicle(profile: Profile, metric: Metric, *, least: float = 0.004, levels: int = 5) -> Icicle:
+def icicle(profile: Profile, metric: Metric, *, least: float = 0.005, levels: int = 5) -> Icicle:
     """The module tree by one metric: widths are shares. Siblings below ``least`` of the whole are joined."""
     root = module_tree(profile)
     while len(root.children) == 1 and root.children[0].is_module:
         root = root.children[0]
+    if len(root.children) > _MOST_FLAT and not any(child.is_module for child in root.children):
+        root = _staged(profile, root)
     total = metric.of(root.sums)
     cells: list[Cell] = []
     if total:
         _place(root, metric, total, 0.0, 0, _REST, cells, least, levels)
     return Icicle(metric=metric, total=total, cells=tuple(cells), rows=max((c.depth for c in cells), default=-1) + 1)
+
+
+def _staged(profile: Profile, root: Node) -> Node:
+    """A flat export has no modules: its stages stand in for them."""
+    layers = {child.first: child for child in root.children}
+    groups = _by_resolution(profile.layers)
+    return replace(
+        root,
+        children=tuple(
+            Node(
+                key=layers[members[0]].key,
+                label=label,
+                path=label,
+                depth=1,
+                first=members[0],
+                layer=None,
+                sums=sum((layers[i].sums for i in members), Sums()),
+                children=tuple(layers[i] for i in members),
+            )
+            for label, members in groups
+        ),
+    )
 
 
 def _place(

@@ -1,0 +1,93 @@
+"""The committed gallery: the zoo's networks as a site, with the story in both languages.
+
+Pages are made in parallel processes; each file is a pure function of the zoo, the counting and the templates.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from cnnprof.profile import Profile
+from cnnprof.render.assets import script, style
+from cnnprof.render.compare_html import compare_page
+from cnnprof.render.i18n import Translator
+from cnnprof.render.site import index_page, model_files, models_of
+from cnnprof.render.story_html import story_page
+from cnnprof.render.views.compare import Subject
+from cnnprof.render.views.published import published_of
+
+__all__ = ["LIMIT_BYTES", "gallery", "references", "stale"]
+
+LIMIT_BYTES = 12_000_000
+_STORIES = {"en": "evolution.html", "zh-CN": "evolution.zh-CN.html"}
+Progress = Callable[[str], None]
+
+
+def references() -> tuple[str, ...]:
+    """Every network of the zoo, in the order of the story."""
+    from cnnprof.zoo.catalogue import entries
+
+    return tuple(f"zoo:{entry.name}" for entry in entries())
+
+
+def gallery(names: Sequence[str], *, jobs: int | None = None, progress: Progress | None = None) -> dict[str, str]:
+    """Path -> text of every file. ``progress`` is called with each network's reference once it's done."""
+    files = {"report.css": style(), "report.js": script()}
+    profiles = []
+    workers = max(1, min(jobs or os.cpu_count() or 1, len(names)))
+    # Spawned, not forked: torch's and the chart converter's threads don't survive a fork.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for name, (text, made) in zip(names, pool.map(_make, names), strict=True):
+            profiles.append(Profile.from_json(text, origin=name))
+            files |= made
+            if progress is not None:
+                progress(name)
+    models = models_of(profiles)
+    t = Translator("en")
+    subjects = [
+        Subject(profile=m.profile, published=published_of(m.profile), href=f"models/{m.slug}.html") for m in models
+    ]
+    story, all_models = (t("story.nav"), _STORIES["en"]), (t("index.nav"), "index.html")
+    comparison = (t("compare.title"), "compare.html")
+    chinese = (Translator("zh-CN")("story.nav"), _STORIES["zh-CN"])
+    files["compare.html"] = compare_page(subjects, root="", home="index.html", nav=[all_models, story])
+    files["index.html"] = index_page(subjects, t, title=t("gallery.title"), nav=[story, comparison, chinese])
+    pages = {
+        str(s.profile.model["reference"]).removeprefix("zoo:"): (s.name, s.href or "") for s in subjects
+    }
+    for lang, path in _STORIES.items():
+        other = {"en": "中文", "zh-CN": "English"}[lang]
+        switch = (other, _STORIES["zh-CN" if lang == "en" else "en"])
+        nav = [(Translator(lang)("index.nav"), "index.html"), switch]
+        files[path] = story_page(lang=lang, root="", home="index.html", nav=nav, pages=pages)
+    return files
+
+
+def _make(reference: str) -> tuple[str, dict[str, str]]:
+    """In a worker: (profile as JSON, the files of its page). The zoo's names are unique, so is the file's."""
+    import cnnprof
+
+    profile = cnnprof.analyze(reference)
+    (model,) = models_of([profile])
+    return profile.to_json(), model_files(model, data=False)
+
+
+def stale(folder: Path, files: dict[str, str]) -> list[str]:
+    """What differs between ``folder`` and ``files``: "missing: ...", "outdated: ...", "left over: ..."."""
+    found = []
+    for path, text in sorted(files.items()):
+        target = folder / path
+        if not target.is_file():
+            found.append(f"missing: {path}")
+        elif target.read_bytes() != text.encode():
+            found.append(f"outdated: {path}")
+    for below in ("models", "data"):
+        for target in sorted((folder / below).glob("*.*")):
+            path = f"{below}/{target.name}"
+            if path not in files:
+                found.append(f"left over: {path}")
+    return found
