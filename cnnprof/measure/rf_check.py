@@ -86,10 +86,10 @@ def units_to_check(
     else:
         if position is not None:
             raise UsageError("--position: of which layer?", "add --layer NAME")
-        local = [op for op in candidates if any(w in op.kind for w in _SOURCES) and _is_local(propagation, op)]
+        local = [op for op in candidates if any(w in op.kind for w in _SOURCES) and _is_local(graph, propagation, op)]
         picked = {len(local) // 3, 2 * len(local) // 3, len(local) - 1} if local else set()
         layers = [local[number] for number in sorted(picked)]
-        made = [name for name in graph.outputs if name in graph.producer and graph.tensors[name].shape is not None]
+        made = [name for name in graph.outputs if name in graph.producer and graph.tensors[name].elements]
         layers += [graph.producer[name] for name in made][:1]
     units: dict[tuple[str, tuple[int, ...]], UnitField] = {}
     for op in layers:
@@ -108,8 +108,9 @@ def _places(graph: Graph, propagation: Propagation, op: Op) -> list[tuple[int, .
     return [tuple(0 for _ in extent), tuple(n // 2 for n in extent), tuple(n - 1 for n in extent)]
 
 
-def _is_local(propagation: Propagation, op: Op) -> bool:
-    fields = propagation.fields.get(op.outputs[0] or "", {})
+def _is_local(graph: Graph, propagation: Propagation, op: Op) -> bool:
+    name = op.outputs[0] or ""
+    fields = propagation.fields.get(name, {}) if graph.tensors[name].elements else {}
     return bool(fields) and all(field.strands and not field.is_global for rows in fields.values() for field in rows)
 
 
