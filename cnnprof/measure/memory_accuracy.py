@@ -14,7 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,44 +91,40 @@ class Row:
 
 
 def run_cases(cases: Sequence[Case], limit_bytes: int, *, workspace_up_to_bytes: int) -> Iterator[Row]:
-    """Predict all, then measure from the smallest peak to the largest. Skipped ones come first."""
-    planned: list[tuple[int, Case]] = []
-    for case in cases:
-        try:
-            graph = load_reference(f"torchvision:{case.model}", **case.options)
-        except CnnprofError as error:
-            yield Row(case=case, predicted_bytes=None, convention_bytes=None, skipped=f"not traced: {error.message}")
-            continue
-        result = memory(graph, advise=False)
-        peak = (result.framework_peak or result.peak).nbytes
-        if peak > limit_bytes:
-            reason = f"predicted peak of {peak / 2**30:.1f} GiB is above the limit of {limit_bytes / 2**30:.1f} GiB"
-            yield Row(case=case, predicted_bytes=peak, convention_bytes=result.peak_bytes, skipped=reason)
-        else:
-            planned.append((peak, case))
-    for peak, case in sorted(planned):
-        yield _measure(case, workspace=peak <= workspace_up_to_bytes)
+    """Predict and measure each case, those with the least arithmetic first."""
+    for case in sorted(cases, key=_arithmetic):
+        yield _run_case(case, limit_bytes, workspace_up_to_bytes)
         gc.collect()
 
 
-def _measure(case: Case, *, workspace: bool) -> Row:
+def _arithmetic(case: Case) -> float:
+    """Roughly what the case computes, by torchvision's published GFLOPS."""
+    from torchvision.models import get_model_weights
+
+    weights = next(iter(get_model_weights(case.model)), None)
+    gflops = 1.0 if weights is None else float(weights.meta.get("_ops", 1.0))
+    return gflops * case.batch * (3 if case.training else 1)
+
+
+def _run_case(case: Case, limit_bytes: int, workspace_up_to_bytes: int) -> Row:
     reference = f"torchvision:{case.model}"
-    graph = load_reference(reference, **case.options)
+    try:
+        graph = load_reference(reference, **case.options)
+    except CnnprofError as error:
+        return Row(case=case, predicted_bytes=None, convention_bytes=None, skipped=f"not traced: {error.message}")
     result = memory(graph, advise=False)
     predicted = (result.framework_peak or result.peak).nbytes
+    row = Row(case=case, predicted_bytes=predicted, convention_bytes=result.peak_bytes)
+    if predicted > limit_bytes:
+        reason = f"predicted peak of {predicted / 2**30:.1f} GiB is above the limit of {limit_bytes / 2**30:.1f} GiB"
+        return replace(row, skipped=reason)
     try:
+        workspace = predicted <= workspace_up_to_bytes
         measured = measure_reference(reference, initialise=False, workspace=workspace, **case.options)
     except CnnprofError as error:
-        return Row(
-            case=case,
-            predicted_bytes=predicted,
-            convention_bytes=result.peak_bytes,
-            skipped=f"not measured: {error.message}",
-        )
-    return Row(
-        case=case,
-        predicted_bytes=predicted,
-        convention_bytes=result.peak_bytes,
+        return replace(row, skipped=f"not measured: {error.message}")
+    return replace(
+        row,
         measured_bytes=measured.peak_bytes,
         allocator_bytes=measured.allocator_peak_bytes,
         comparison=compare(result, [op.op_type for op in graph.ops], measured),

@@ -9,7 +9,7 @@ from cnnprof.analyses.memory.arena import plan_arena
 from cnnprof.analyses.memory.checkpoint import checkpoint, match_modules
 from cnnprof.analyses.memory.dtypes import parse_dtype
 from cnnprof.analyses.memory.fit import Fit, GraphAt, fit
-from cnnprof.analyses.memory.liveness import Lifetime, Liveness, liveness
+from cnnprof.analyses.memory.liveness import Lifetime, Liveness, liveness, peak_of
 from cnnprof.analyses.memory.reorder import reorder
 from cnnprof.analyses.memory.result import LiveTensor, MemoryResult, Moment, Reordered, WhatIf
 from cnnprof.analyses.memory.savings import savings
@@ -87,7 +87,7 @@ def peak_bytes(
 ) -> int:
     """Only the peak: as the framework holds memory where that was seen, else by last reader."""
     schedule, _ = _what_if_schedule(graph, weight_dtype, activation_dtype, checkpoint_modules, rounding_bytes)
-    return liveness(schedule).peak_bytes
+    return peak_of(schedule)
 
 
 def fit_memory(

@@ -24,6 +24,7 @@ __all__ = ["Arena", "Placement", "lower_bound", "plan_arena"]
 # many: for them it's fewer plans, and only until one is close to the bound.
 _PAIRS_LIMIT = 500_000
 _MANY_PAIRS = 60_000
+_MANY_ITEMS = 20_000
 _CLOSE = 1.04  # of the bound
 _GOOD_ENOUGH = 1.002
 
@@ -188,6 +189,8 @@ def _one_by_one(items: Sequence[Lifetime], bound: int, reached: int) -> Iterator
     for name, key in keys.items():
         order = sorted(range(len(items)), key=key)
         yield f"{name}, smallest gap", _place(items, order, together, bound, walls=False), enough
+        if len(items) > _MANY_ITEMS:
+            return
         if not many:
             yield f"{name}, along the walls", _place(items, order, together, bound, walls=True), enough
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from cnnprof.analyses.memory.schedule import Category, Schedule, Step, Storage
+from cnnprof.analyses.memory.schedule import Category, Schedule, Step
 from cnnprof.errors import UsageError
 
 __all__ = ["checkpoint", "match_modules", "module_paths"]
@@ -86,7 +86,7 @@ def _checkpoint_one(schedule: Schedule, module: str) -> Schedule:
             continue
         names[storage] = len(storages)
         category = Category.SAVED if storage in again else Category.ACTIVATION
-        storages.append(Storage(f"{record.name} (again)", record.tensor, record.nbytes, category))
+        storages.append(replace(record, name=f"{record.name} (again)", category=category, to_end=False))
     start = next(
         (at for at in later if inner.keys() & set(steps[at].touches) or at in own_backward),
         None,

@@ -8,11 +8,12 @@ While a step runs, everything it reads and everything it makes is alive.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 from cnnprof.analyses.memory.schedule import Schedule
 
-__all__ = ["Lifetime", "Liveness", "liveness"]
+__all__ = ["Lifetime", "Liveness", "liveness", "peak_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,11 @@ class Liveness:
     live_bytes: tuple[int, ...]
     lifetimes: tuple[Lifetime, ...]
 
-    @property
+    @cached_property
     def peak_bytes(self) -> int:
         return max(self.live_bytes, default=self.resident_bytes)
 
-    @property
+    @cached_property
     def peak_step(self) -> int | None:
         """The first step at which the peak is reached; None for a graph without ops."""
         return self.live_bytes.index(self.peak_bytes) if self.live_bytes else None
@@ -52,6 +53,23 @@ class Liveness:
 
 def liveness(schedule: Schedule) -> Liveness:
     """Lifetimes and the bytes alive at each step; linear in steps and in uses."""
+    live_bytes, spans = _sweep(schedule)
+    storages = schedule.storages
+    return Liveness(
+        resident_bytes=sum(s.nbytes for s in storages if s.resident),
+        live_bytes=live_bytes,
+        lifetimes=tuple(Lifetime(at, born, dies, storages[at].nbytes) for at, born, dies in spans),
+    )
+
+
+def peak_of(schedule: Schedule) -> int:
+    """Only the peak of :func:`liveness`, in bytes."""
+    live_bytes, _ = _sweep(schedule)
+    return max(live_bytes, default=sum(s.nbytes for s in schedule.storages if s.resident))
+
+
+def _sweep(schedule: Schedule) -> tuple[tuple[int, ...], list[tuple[int, int, int]]]:
+    """Bytes alive at each step, and (storage, first step, last step) of everything that isn't resident."""
     count = len(schedule.steps)
     storages = schedule.storages
     start: dict[int, int] = {}
@@ -62,7 +80,7 @@ def liveness(schedule: Schedule) -> Liveness:
             end[storage] = at
     held = schedule.held_until
     change = [0] * (count + 1)
-    lifetimes = []
+    spans = []
     for storage, born in start.items():
         record = storages[storage]
         if record.resident:
@@ -74,14 +92,9 @@ def liveness(schedule: Schedule) -> Liveness:
             dies = count if seen is None else max(dies, seen)
         if record.to_end:
             dies = count
-        lifetimes.append(Lifetime(storage, born, dies, record.nbytes))
+        spans.append((storage, born, dies))
         change[born] += record.nbytes
         if dies + 1 < count:
             change[dies + 1] -= record.nbytes
-    resident = sum(s.nbytes for s in storages if s.resident)
-    change[0] += resident
-    return Liveness(
-        resident_bytes=resident,
-        live_bytes=tuple(accumulate(change[:count])),
-        lifetimes=tuple(lifetimes),
-    )
+    change[0] += sum(s.nbytes for s in storages if s.resident)
+    return tuple(accumulate(change[:count])), spans

@@ -16,7 +16,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cnnprof.analyses.memory.liveness import liveness
+from cnnprof.analyses.memory.liveness import peak_of
 from cnnprof.analyses.memory.schedule import Schedule
 
 __all__ = ["Reordering", "dependencies", "reorder"]
@@ -41,7 +41,7 @@ def reorder(schedule: Schedule) -> Reordering:
         "frugal": _frugal(schedule, before),
         "depth first": _depth_first(schedule, before),
     }
-    peaks = {name: liveness(schedule.in_order(order)).peak_bytes for name, order in candidates.items()}
+    peaks = {name: peak_of(schedule.in_order(order)) for name, order in candidates.items()}
     method = min(peaks, key=lambda name: peaks[name])
     return Reordering(peak_bytes=peaks[method], order=candidates[method], method=method)
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from cnnprof.analyses.memory.checkpoint import checkpoint, module_paths
 from cnnprof.analyses.memory.inplace import in_place, in_place_candidates
-from cnnprof.analyses.memory.liveness import Liveness, liveness
+from cnnprof.analyses.memory.liveness import Liveness, peak_of
 from cnnprof.analyses.memory.reorder import reorder
 from cnnprof.analyses.memory.result import Saving, WhatIf
-from cnnprof.analyses.memory.schedule import Schedule, build_schedule
+from cnnprof.analyses.memory.schedule import Schedule, retype
 from cnnprof.ir import DType, Graph
 
 __all__ = ["savings"]
@@ -23,7 +23,7 @@ _STEPS_TIMES_MODULES = 400_000
 def savings(graph: Graph, schedule: Schedule, live: Liveness, what_if: WhatIf) -> tuple[Saving, ...]:
     """Measures that save anything, by what they save. Savings don't add up: each is taken alone."""
     found = [
-        *_types(graph, what_if),
+        *_types(graph.mode, schedule, what_if),
         *_in_place(schedule, live),
         *_order(schedule),
         *(_checkpoints(schedule) if graph.mode == "training" and not what_if.checkpointed else ()),
@@ -40,19 +40,18 @@ def savings(graph: Graph, schedule: Schedule, live: Liveness, what_if: WhatIf) -
 _Found = Iterator[tuple[str, str, int]]
 
 
-def _types(graph: Graph, what_if: WhatIf) -> _Found:
+def _types(mode: str, schedule: Schedule, what_if: WhatIf) -> _Found:
     if what_if.checkpointed or what_if.weight_dtype or what_if.activation_dtype:
         return
-    rounding = what_if.rounding_bytes
     for what, detail, weights, activations in (
         ("dtype float16", "weights and activations, or bfloat16", DType.FLOAT16, DType.FLOAT16),
         ("activations float16", "activations alone", None, DType.FLOAT16),
         ("weights int8", "weights alone", DType.INT8, None),
     ):
-        if graph.mode == "training" and weights is DType.INT8:
+        if mode == "training" and weights is DType.INT8:
             continue
-        changed = build_schedule(graph, weight_dtype=weights, activation_dtype=activations, rounding_bytes=rounding)
-        yield what, detail, liveness(changed.by_last_reader()).peak_bytes
+        changed = retype(schedule, weights, activations, what_if.rounding_bytes)
+        yield what, detail, peak_of(changed)
 
 
 def _in_place(schedule: Schedule, live: Liveness) -> _Found:
@@ -63,7 +62,7 @@ def _in_place(schedule: Schedule, live: Liveness) -> _Found:
     detail = f"{len(candidates)} elementwise ops could overwrite their input"
     if at_peak:
         detail += f", {at_peak[0]} at the peak"
-    yield "in place", detail, liveness(in_place(schedule)).peak_bytes
+    yield "in place", detail, peak_of(in_place(schedule))
 
 
 def _order(schedule: Schedule) -> _Found:
@@ -91,4 +90,4 @@ def _checkpoints(schedule: Schedule) -> _Found:
 
 
 def _peak(schedule: Schedule, modules: list[str]) -> int:
-    return liveness(checkpoint(schedule, modules)).peak_bytes
+    return peak_of(checkpoint(schedule, modules))

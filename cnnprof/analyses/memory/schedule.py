@@ -14,7 +14,7 @@ from enum import Enum
 
 from cnnprof.ir import DType, Graph, Op, Role, Tensor
 
-__all__ = ["Category", "Schedule", "Step", "Storage", "build_schedule"]
+__all__ = ["Category", "Schedule", "Step", "Storage", "build_schedule", "retype"]
 
 
 class Category(Enum):
@@ -46,7 +46,10 @@ _BY_ROLE = {
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """One piece of memory. ``tensor`` is the first tensor that fills it; ``to_end`` marks graph outputs."""
+    """One piece of memory. ``tensor`` is the first tensor that fills it; ``to_end`` marks graph outputs.
+
+    ``nbytes`` is what it takes under the schedule's what-ifs, ``model_bytes`` and ``dtype`` what the model says.
+    """
 
     name: str
     tensor: str
@@ -54,6 +57,8 @@ class Storage:
     category: Category
     resident: bool = False
     to_end: bool = False
+    model_bytes: int = 0
+    dtype: DType = DType.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,56 +96,65 @@ def build_schedule(
     activation_dtype: DType | None = None,
     rounding_bytes: int = 1,
 ) -> Schedule:
-    """The schedule of ``graph`` in its own order.
-
-    ``weight_dtype`` and ``activation_dtype`` re-type floating-point weights (with buffers) and activations
-    (with inputs). ``rounding_bytes`` rounds every storage up to a multiple (torch's CUDA caching allocator:
-    512).
-    """
+    """The schedule of ``graph`` in its own order; for the keywords see :func:`retype`."""
     index: dict[str, int] = {}
     first: list[Tensor] = []
     largest: list[Tensor] = []
-    producer = graph.producer
+    place: dict[str, int] = {}  # tensor -> its storage
     for tensor in graph.tensors.values():
-        key = tensor.storage_name
-        at = index.setdefault(key, len(first))
+        at = index.setdefault(tensor.storage or tensor.name, len(first))
+        place[tensor.name] = at
         if at == len(first):
             first.append(tensor)
             largest.append(tensor)
         elif (tensor.nbytes or 0) > (largest[at].nbytes or 0):
             largest[at] = tensor
-    ends = {index[graph.tensors[name].storage_name] for name in graph.outputs}
+    producer, sizes = graph.producer, graph.storages
+    ends = {place[name] for name in graph.outputs}
     resident = {at for at, tensor in enumerate(first) if tensor.name not in producer}
     training = _training_categories(graph, index, resident)
     storages = []
     for at, (key, tensor) in enumerate(zip(index, first, strict=True)):
-        category = training.get(at, _BY_ROLE[tensor.role])
-        follows_weights = category.is_weight or category is Category.GRADIENT
-        nbytes = _retyped(graph.storages[key], largest[at].dtype, weight_dtype if follows_weights else activation_dtype)
+        category = training.get(at) or _BY_ROLE[tensor.role]
         storages.append(
             Storage(
                 key,
                 tensor.name,
-                _rounded(nbytes, rounding_bytes),
+                sizes[key],
                 category,
-                resident=at in resident or category is Category.OPTIMIZER,
-                to_end=at in ends or category is Category.GRADIENT,
+                at in resident or category is Category.OPTIMIZER,
+                at in ends or category is Category.GRADIENT,
+                sizes[key],
+                largest[at].dtype,
             )
         )
-    seen = sum(s.nbytes for s in storages if s.category is Category.OPTIMIZER)
-    rest = _rest_of_optimizer_state(graph, seen, weight_dtype, rounding_bytes)
+    rest = _rest_of_optimizer_state(graph, storages)
     storages.extend([rest] if rest else [])
-    names = graph.tensors
     steps = tuple(
-        Step(
-            op,
-            tuple({index[names[n].storage_name]: None for n in (*op.inputs, *op.outputs) if n is not None}),
-        )
+        Step(op, tuple(dict.fromkeys([place[n] for n in (*op.inputs, *op.outputs) if n is not None])))
         for op in graph.ops
     )
     held = tuple(graph.released.get(s.name) for s in storages) if graph.released else None
     unsized = tuple(t.name for t in graph.tensors.values() if t.nbytes is None)
-    return Schedule(storages=tuple(storages), steps=steps, held_until=held, unsized=unsized)
+    plain = Schedule(storages=tuple(storages), steps=steps, held_until=held, unsized=unsized)
+    return retype(plain, weight_dtype, activation_dtype, rounding_bytes)
+
+
+def retype(
+    schedule: Schedule, weight_dtype: DType | None, activation_dtype: DType | None, rounding_bytes: int = 1
+) -> Schedule:
+    """The schedule with floating-point weights (with buffers, gradients and optimizer state) and activations
+    (with inputs) of other types; None leaves the model's own. ``rounding_bytes`` rounds every storage up to a
+    multiple (torch's CUDA caching allocator: 512). What-ifs start from the model's sizes, they don't add up."""
+    if weight_dtype is None and activation_dtype is None and rounding_bytes == 1:
+        return schedule
+    storages = []
+    for storage in schedule.storages:
+        follows_weights = storage.category.is_weight or storage.category is Category.GRADIENT
+        wanted = weight_dtype if follows_weights else activation_dtype
+        nbytes = _retyped(storage.model_bytes, storage.dtype, wanted)
+        storages.append(replace(storage, nbytes=-(-nbytes // rounding_bytes) * rounding_bytes))
+    return replace(schedule, storages=tuple(storages))
 
 
 def _training_categories(graph: Graph, index: Mapping[str, int], resident: Set[int]) -> dict[int, Category]:
@@ -178,28 +192,14 @@ def _training_categories(graph: Graph, index: Mapping[str, int], resident: Set[i
     return found
 
 
-def _rest_of_optimizer_state(
-    graph: Graph, seen_bytes: int, weight_dtype: DType | None, rounding_bytes: int
-) -> Storage | None:
-    """One resident storage for what no op of the graph makes. It follows the parameters' type, as torch's
-    optimizers make it."""
-    nbytes = graph.optimizer_state_bytes
-    parameters = graph.role(Role.PARAMETER)
-    before = sum(t.nbytes or 0 for t in parameters)
-    if weight_dtype is not None and before:
-        after = sum(_retyped(t.nbytes or 0, t.dtype, weight_dtype) for t in parameters)
-        nbytes = -(-nbytes * after // before)
-    nbytes = _rounded(nbytes - seen_bytes, rounding_bytes)
-    name = "optimizer state"
-    return Storage(name, name, nbytes, Category.OPTIMIZER, resident=True) if nbytes > 0 else None
-
-
-def _rounded(nbytes: int, granule_bytes: int) -> int:
-    return -(-nbytes // granule_bytes) * granule_bytes
-
-
-def _present(op: Op) -> tuple[str, ...]:
-    return (*op.present_inputs, *op.present_outputs)
+def _rest_of_optimizer_state(graph: Graph, storages: Sequence[Storage]) -> Storage | None:
+    """One resident storage for what no op of the graph makes, of the parameters' type."""
+    seen = sum(s.nbytes for s in storages if s.category is Category.OPTIMIZER)
+    nbytes, name = graph.optimizer_state_bytes - seen, "optimizer state"
+    if nbytes <= 0:
+        return None
+    dtype = next((t.dtype for t in graph.role(Role.PARAMETER)), DType.FLOAT32)
+    return Storage(name, name, nbytes, Category.OPTIMIZER, True, False, nbytes, dtype)
 
 
 def _retyped(nbytes: int, dtype: DType, wanted: DType | None) -> int:
