@@ -35,6 +35,8 @@ from cnnprof.profile import Profile
 __all__ = ["check", "explain"]
 
 _UPDATE = "run: cnnprof baseline update (and commit the file), or compare with git: --baseline-ref origin/main"
+_LOOP = "and a loop of unknown length may add to it"
+_LOOP_HINT = "export the model with a fixed trip count, or budget the loop's body as a model of its own"
 
 
 def check(
@@ -117,6 +119,8 @@ def _limit(profile: Profile, rule: Limit) -> Finding:
         return undecided(rule, expected, value.reason, value.hint, 3)
     holds = _at_most(value, rule.maximum)
     found = f"{_bound(profile, rule.metric)}{show(value, metric.dimension)}"
+    if holds and _open_ended(profile, rule.metric):
+        return undecided(rule, expected, f"{found}, {_LOOP}", _LOOP_HINT, 3)
     if not holds and rule.maximum:
         found += f", {_over(value, rule.maximum)} over"
     return Finding(
@@ -157,6 +161,8 @@ def _increase(
     limit = rule.increase.limit(before)
     holds = _at_most(value, limit)
     found = f"{_bound(profile, rule.metric)}{show(value, metric.dimension)}, {change_text(before, value)}"
+    if holds and _open_ended(profile, rule.metric):
+        return undecided(rule, expected, f"{found}, {_LOOP}", _LOOP_HINT, 3)
     hint = None
     if holds and rule.ratchet and value < before:
         hint = "better than the baseline: lock it in with cnnprof baseline update"
@@ -248,7 +254,15 @@ def _word(metric: str) -> str:
 
 
 def _bound(profile: Profile, metric: str) -> str:
-    return "at least " if depends_on_work(metric) and not profile.complete else ""
+    lower = depends_on_work(metric) and (not profile.complete or _open_ended(profile, metric))
+    return "at least " if lower else ""
+
+
+def _open_ended(profile: Profile, metric: str) -> bool:
+    """True where every operator is known and yet there is no upper bound: a loop of unknown length. (Unknown
+    operators leave none either; for them the coverage rule speaks.)"""
+    ends = (profile.bounds or {}).values()
+    return profile.complete and depends_on_work(metric) and any(upper is None for _, upper in ends)
 
 
 def _over(value: float, maximum: int | Fraction) -> str:

@@ -191,7 +191,9 @@ def _as_level(value: object, where: Origin) -> Level:
 
 
 def _off(flat: Flat) -> bool:
-    return any(path[0] not in ("model", "inputs", "batch", "device", "kwargs", "extends") for path in flat)
+    """True if a limit is written, though it may be switched off."""
+    own = ("model", "inputs", "batch", "device", "kwargs", "extends", "level", "levels")
+    return any(path[0] not in own for path in flat)
 
 
 def _texts(flat: Flat, path: Path) -> tuple[str, ...]:

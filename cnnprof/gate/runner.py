@@ -79,11 +79,16 @@ def run_jobs(
             waiting.put(job)
             count += 1
     workers = min(count, processes or _cores())
-    threads = [threading.Thread(target=_serve, args=(waiting, keys, cache, timeout_s, finish)) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    stop = threading.Event()
+    arguments = (waiting, keys, cache, timeout_s, finish, stop)
+    threads = [threading.Thread(target=_serve, args=arguments, daemon=True) for _ in range(workers)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        stop.set()  # an interrupt must not wait for the models that are left
     if cache is not None and count:
         cache.prune()
     return results
@@ -95,23 +100,29 @@ def _serve(
     cache: ProfileCache | None,
     timeout_s: float,
     finish: Callable[[Job, Result, bool], None],
+    stop: threading.Event,
 ) -> None:
     """One worker process and the jobs it is fed, until none is left."""
     worker: _Worker | None = None
     try:
-        while True:
+        while not stop.is_set():
             try:
                 job = waiting.get_nowait()
             except queue.Empty:
                 return
             worker = worker or _Worker()
             answer = worker.ask(job, timeout_s)
+            if worker.dead:
+                worker = None
             if isinstance(answer, CnnprofError):
-                if worker.dead:
-                    worker = None
-                finish(job, answer, False)
+                if not stop.is_set():
+                    finish(job, answer, False)
                 continue
-            profile = Profile.from_json(answer, origin=job.shown)
+            try:
+                profile = Profile.from_json(answer, origin=job.shown)
+            except CnnprofError as error:
+                finish(job, error, False)
+                continue
             key = keys[job.key]
             if cache is not None and key is not None:
                 cache.put(key, answer)

@@ -145,6 +145,16 @@ def test_one_broken_rule_wins_over_everything_else(net: Profile) -> None:
     assert Report(verdicts=(verdict,)).exit_code == 1
 
 
+def test_a_loop_of_unknown_length_is_no_pass(net: Profile) -> None:
+    looped = dataclasses.replace(net, bounds={"macs": [1_050_624, None]})
+    verdict = judge(looped, macs="5G", parameters="2k", max_increase={"macs": 0})
+    assert statuses(verdict) == {"macs": "undecided", "parameters": "pass", "max_increase.macs": "undecided"}
+    assert "at least 1.05M (1,050,624), and a loop of unknown length may add to it" in verdict.findings[0].message
+    assert statuses(judge(looped, macs="1M")) == {"macs": "fail"}
+    branches = dataclasses.replace(net, bounds={"macs": [500_000, 1_050_624]})  # an If: the dearer branch counts
+    assert statuses(judge(branches, macs=1_050_624)) == {"macs": "pass"}
+
+
 def test_wrong_keywords_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="macz: unknown key; did you mean 'macs'"):
         budget_of("b", {"macz": 1})

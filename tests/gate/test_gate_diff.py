@@ -220,6 +220,22 @@ def test_resnet50_renamed_is_nothing_but_names(resnet50) -> None:
     assert all(row.old.name != row.new.name for row in renamed)
 
 
+def test_resnet50_from_torch_and_from_onnx_differ_only_where_they_really_do(resnet50, light_resnet50) -> None:
+    """The ONNX file of the onnx package ends in a softmax and pools globally by name; all else is the same network:
+    53 convolutions, 53 norms, 49 ReLUs, 16 additions, one linear layer."""
+    import cnnprof
+
+    _, profile = resnet50
+    result = diff(profile(), cnnprof.analyze(light_resnet50))
+    assert result.change_of("macs") == result.change_of("parameters") == 0
+    aligned = [row.node.kind for row in result.of(Change.SAME, Change.RENAMED)]
+    expected = {"conv": 53, "batch_norm": 53, "relu": 49, "add": 16}
+    assert {kind: aligned.count(kind) for kind in expected} == expected
+    assert "softmax" in {row.node.kind for row in result.of(Change.INSERTED)}
+    assert len(result.moved) <= 6
+    assert result.verdict.startswith("changed, same MACs and parameters")
+
+
 def test_cli_diff_of_git_revisions(repo, write_net) -> None:
     write_net(repo.root / "sub/net.onnx")
     repo.commit("first")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -404,6 +408,26 @@ def test_a_model_that_hangs_fails_alone(repo, write_net) -> None:
     assert run.code == 3, run
     assert "pipe.onnx: the analysis took longer than 8 s" in run.out
     assert "pass  net · net.onnx" in run.out
+
+
+def test_an_interrupt_ends_it_at_once(repo, write_net) -> None:
+    """Ctrl-C while the first of many models hangs: exit code 130, and none of the others is begun."""
+    os.mkfifo(repo.root / "a.onnx")
+    for index in range(5):
+        write_net(repo.root / f"b{index}.onnx")
+    repo.write("cnnprof.toml", '[budgets.net]\nmodel = ["a.onnx", "b*.onnx"]\nmacs = "2M"\n')
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cnnprof", "check", "--jobs", "1"],
+        cwd=repo.root, env=repo.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    time.sleep(4)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert "[" not in err
 
 
 def test_a_model_that_kills_its_process_fails_alone(repo, write_net) -> None:
