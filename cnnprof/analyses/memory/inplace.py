@@ -7,9 +7,10 @@ resident nor a graph output. In a training graph (3) also keeps what backward st
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from cnnprof.analyses.memory.schedule import Schedule
+from cnnprof.analyses.memory.schedule import Schedule, Step
 from cnnprof.ops.rules import pointwise_window
 from cnnprof.ops.table import spec
 
@@ -46,17 +47,19 @@ def in_place_candidates(schedule: Schedule) -> tuple[tuple[int, int, int], ...]:
     return tuple(found)
 
 
-def in_place(schedule: Schedule) -> Schedule:
-    """The schedule with every candidate working in place. Liveness is by last reader."""
+def in_place(schedule: Schedule, candidates: Iterable[tuple[int, int, int]] | None = None) -> Schedule:
+    """The schedule with every candidate (default: all there are) working in place, by last reader."""
     schedule = schedule.by_last_reader()
+    candidates = in_place_candidates(schedule) if candidates is None else candidates
     root: dict[int, int] = {}
     records = list(schedule.storages)
-    for _, old, new in in_place_candidates(schedule):
+    for _, old, new in candidates:
         target = root.get(old, old)
         root[new] = target
         if records[new].to_end:
             records[target] = replace(records[target], to_end=True)
     steps = tuple(
-        replace(step, touches=tuple(dict.fromkeys(root.get(s, s) for s in step.touches))) for step in schedule.steps
+        Step(step.op, tuple(dict.fromkeys([root.get(s, s) for s in step.touches])), step.recomputed)
+        for step in schedule.steps
     )
     return replace(schedule, storages=tuple(records), steps=steps)

@@ -62,7 +62,7 @@ def _in_place(schedule: Schedule, live: Liveness) -> _Found:
     detail = f"{len(candidates)} elementwise ops could overwrite their input"
     if at_peak:
         detail += f", {at_peak[0]} at the peak"
-    yield "in place", detail, peak_of(in_place(schedule))
+    yield "in place", detail, peak_of(in_place(schedule, candidates))
 
 
 def _order(schedule: Schedule) -> _Found:

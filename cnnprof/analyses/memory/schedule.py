@@ -153,8 +153,22 @@ def retype(
         follows_weights = storage.category.is_weight or storage.category is Category.GRADIENT
         wanted = weight_dtype if follows_weights else activation_dtype
         nbytes = _retyped(storage.model_bytes, storage.dtype, wanted)
-        storages.append(replace(storage, nbytes=-(-nbytes // rounding_bytes) * rounding_bytes))
+        storages.append(_sized(storage, -(-nbytes // rounding_bytes) * rounding_bytes))
     return replace(schedule, storages=tuple(storages))
+
+
+def _sized(storage: Storage, nbytes: int) -> Storage:
+    # Spelt out: dataclasses.replace takes three times as long, and there's one for every tensor.
+    return Storage(
+        storage.name,
+        storage.tensor,
+        nbytes,
+        storage.category,
+        storage.resident,
+        storage.to_end,
+        storage.model_bytes,
+        storage.dtype,
+    )
 
 
 def _training_categories(graph: Graph, index: Mapping[str, int], resident: Set[int]) -> dict[int, Category]:
