@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rf_dags import DagNet, dags
 
-from cnnprof.analyses.receptive_field import receptive_field, unit_field
+from cnnprof.analyses.receptive_field import unit_field
 from cnnprof.analyses.receptive_field.propagate import propagate
 from cnnprof.frontends.torch.trace import trace
 from cnnprof.measure.rf_probe_torch import ProbeUnit, reached_positions

@@ -40,7 +40,7 @@ class DagNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         tensors = [x]
         for number, step in enumerate(self.steps):
-            weight = self.weights[str(number)] if str(number) in self.weights else None
+            weight = self.weights.get(str(number), None)
             tensors.append(run_step(self.rank, step, [tensors[i] for i in step.sources], weight))
         return tensors[-1]
 
@@ -135,7 +135,9 @@ def _step(draw: st.DrawFn, rank: int, tensors: list[torch.Tensor]) -> Step | Non
         groups = draw(st.sampled_from([1, x.shape[1]]))
         out = draw(st.integers(1, 3)) * groups
         weight = (out, x.shape[1] // groups, *kernel)
-        return Step(kind, (source,), {"weight": weight, "stride": stride, "dilation": dilation, "pad": pad, "groups": groups})
+        return Step(
+            kind, (source,), {"weight": weight, "stride": stride, "dilation": dilation, "pad": pad, "groups": groups}
+        )
     if kind == "conv_transpose":
         kernel, stride, dilation = per_axis(small), per_axis(small), per_axis(st.integers(1, 2))
         padding = per_axis(st.integers(0, 1))
@@ -147,7 +149,13 @@ def _step(draw: st.DrawFn, rank: int, tensors: list[torch.Tensor]) -> Step | Non
         if min(out) < 1 or max(out) > _LIMIT:
             return None
         weight = (x.shape[1], draw(st.integers(1, 2)), *kernel)
-        options = {"weight": weight, "stride": stride, "padding": padding, "output_padding": extra, "dilation": dilation}
+        options = {
+            "weight": weight,
+            "stride": stride,
+            "padding": padding,
+            "output_padding": extra,
+            "dilation": dilation,
+        }
         return Step(kind, (source,), options)
     if kind in ("max_pool", "avg_pool"):
         kernel, stride = per_axis(small), per_axis(small)
@@ -157,7 +165,11 @@ def _step(draw: st.DrawFn, rank: int, tensors: list[torch.Tensor]) -> Step | Non
             if n + 2 * p < d * (k - 1) + 1 or (kind == "avg_pool" and n < k):
                 return None
         ceil = draw(st.booleans())
-        return Step(kind, (source,), {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil": ceil})
+        return Step(
+            kind,
+            (source,),
+            {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil": ceil},
+        )
     if kind == "resize":
         mode = draw(st.sampled_from(["nearest", {1: "linear", 2: "bilinear", 3: "trilinear"}[rank], "nearest-exact"]))
         if rank == 2 and draw(st.integers(0, 3)) == 0:
