@@ -39,7 +39,6 @@ _ROWS: tuple[tuple[str, Work, str, str, str], ...] = (
     ("hard_swish", Work(mul=2, add=1, cmp=1), "HardSwish", "", "hardswish"),
     ("sigmoid", FUN, "Sigmoid", "", "sigmoid special_expit"),
     ("tanh", FUN, "Tanh", "", "tanh"),
-    ("swiglu", Work(mul=2, transcendental=1), "SwiGLU", "", ""),
     ("mish", Work(add=1, mul=1, transcendental=3), "Mish", "", "mish"),
     ("softplus", SOFTPLUS, "Softplus", "", "softplus"),
     ("log_sigmoid", Work(add=2, transcendental=2), "", "", "log_sigmoid log_sigmoid_forward"),
@@ -76,6 +75,15 @@ def _training(call: Call) -> bool:
 
 def _ms_bias_training(call: Call) -> bool:
     return bool((call.value(4) or (0,))[0])
+
+
+def _slope(call: Call) -> Call:
+    return call.with_attributes({} if _plain_swish(call) else {"scaled": True})
+
+
+def _swiglu_work(call: Call) -> Work:
+    """a·sigmoid(alpha·a)·b."""
+    return Work(mul=3 if call.get("scaled", False) else 2, transcendental=1) * call.out_elements()
 
 
 # -- softmax: every position along its axes -----------------------------------------------------------
@@ -193,6 +201,7 @@ SPECS: tuple[OpSpec, ...] = (
         onnx("Swish", without_attributes, lambda call: not _plain_swish(call)),
         microsoft("QuickGelu", without_attributes),
     ),
+    pointwise("swiglu", _swiglu_work, onnx("SwiGLU", _slope)),
     pointwise(
         "gelu",
         GELU,

@@ -2,7 +2,8 @@
 
 Per element of the prediction: squared error subtract and square; absolute error subtract and abs; Huber and
 smooth L1 subtract, abs, compare, 2 mul, add; binary cross entropy 2 logarithms, 2 mul, 3 add; with logits 2
-transcendentals, 2 mul, 4 add, a comparison; Kullback-Leibler a logarithm, a subtraction, a multiplication.
+transcendentals, 2 mul, 4 add, a comparison; Kullback-Leibler a logarithm, a subtraction, a multiplication;
+soft margin log(1 + exp(−t·x)): mul, add, 2 transcendentals; margins max(0, m − t·(x_y − x)): mul, 2 add, cmp.
 The negative log likelihood picks one score a sample: it is negated, and multiplied by its class weight if
 there is one. A reduced loss adds its elements; a mean divides once.
 """
@@ -103,7 +104,7 @@ _BACKWARD: tuple[tuple[str, Work, str], ...] = (
         Work(add=2, mul=2, div=1, cmp=1),
         "binary_cross_entropy_backward",
     ),
-    ("soft_margin_loss_backward", Work(add=1, mul=3, transcendental=1), "soft_margin_loss_backward"),
+    ("soft_margin_loss_backward", Work(add=1, mul=3, div=1, transcendental=1), "soft_margin_loss_backward"),
 )
 
 

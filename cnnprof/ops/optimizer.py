@@ -2,8 +2,9 @@
 
 Per parameter element. Momentum: g + λ·x, v = α·v + β·g, x − r·v: 3 add, 4 mul (Nesterov one more of each).
 Adagrad: g + λ·x, h + g², x − r·g/(√h + ε): 4 add, 3 mul, a division, a root. Adam: g + λ·x, two moving
-averages, x − r·m/(√v + ε): 5 add, 7 mul, a division, a root. A ``_foreach_`` call does its unit for every
-element of its first list.
+averages, x − r·m/(√v + ε): 5 add, 7 mul, a division, a root. ATen's fused steps leave out λ·x (an addition and a
+multiplication) without weight decay, and the average (the same and one mul more) without momentum; AMSGrad
+compares one moment more. A ``_foreach_`` call does its unit for every element of its first list.
 """
 
 from __future__ import annotations
@@ -68,8 +69,34 @@ def _foreach(unit: Work) -> WorkRule:
     return lambda call: unit * _list_elements(call, _lists_of(call))
 
 
-def _fused(unit: Work, lists: int) -> WorkRule:
-    return lambda call: unit * _list_elements(call, lists)
+def _fused_elements(call: Call, lists: int) -> int:
+    """Elements of the parameters: the first of ``lists`` equally long lists. What is written, and so an output,
+    are all lists."""
+    return sum(call.elements(i) for i in range(len(call.inputs) // lists))
+
+
+def _decay(call: Call) -> Work:
+    return Work(add=1, mul=1) if call.get("weight_decay", 0) else Work()
+
+
+def _sgd_work(call: Call) -> Work:
+    """Parameters, gradients, and with momentum its buffers."""
+    if not call.get("momentum", 0):
+        return (Work(add=1, mul=1) + _decay(call)) * _fused_elements(call, 2)
+    step = Work(add=2, mul=3) + (NESTEROV if call.get("nesterov", False) else Work())
+    return (step + _decay(call)) * _fused_elements(call, 3)
+
+
+def _adam_work(call: Call) -> Work:
+    """Parameters, gradients, two moments, (AMSGrad's largest second moments,) steps."""
+    greatest = bool(call.get("amsgrad", False))
+    step = Work(add=4, mul=6, cmp=1 if greatest else 0, div=1, transcendental=1)
+    return (step + _decay(call)) * _fused_elements(call, 6 if greatest else 5)
+
+
+def _adagrad_work(call: Call) -> Work:
+    """Parameters, gradients, sums of squares, steps."""
+    return (Work(add=3, mul=2, div=1, transcendental=1) + _decay(call)) * _fused_elements(call, 4)
 
 
 # kind, work of one element, ATen names
@@ -133,9 +160,7 @@ SPECS: tuple[OpSpec, ...] = (
         for kind, unit, names in _FOREACH
     ),
     OpSpec(kind="foreach_norm", work=_norm_work, formula=_formula, spellings=aten("_foreach_norm")),
-    OpSpec(kind="fused_sgd", work=_fused(MOMENTUM, 3), formula=_formula, spellings=aten("_fused_sgd")),
-    OpSpec(
-        kind="fused_adam", work=_fused(ADAM, 4), formula=_formula, spellings=aten("_fused_adam _fused_adamw")
-    ),
-    OpSpec(kind="fused_adagrad", work=_fused(ADAGRAD, 3), formula=_formula, spellings=aten("_fused_adagrad")),
+    OpSpec(kind="fused_sgd", work=_sgd_work, formula=_formula, spellings=aten("_fused_sgd")),
+    OpSpec(kind="fused_adam", work=_adam_work, formula=_formula, spellings=aten("_fused_adam _fused_adamw")),
+    OpSpec(kind="fused_adagrad", work=_adagrad_work, formula=_formula, spellings=aten("_fused_adagrad")),
 )

@@ -87,7 +87,8 @@ _ROWS: tuple[tuple[str, Work, str, str], ...] = (
         "special_laguerre_polynomial_l special_legendre_polynomial_p special_chebyshev_polynomial_t "
         "special_chebyshev_polynomial_u special_chebyshev_polynomial_v special_chebyshev_polynomial_w",
     ),
-    ("atan2", Work(div=1, transcendental=1), "", "atan2 arctan2"),
+    ("atan2", Work(div=1, transcendental=1), "", "atan2 arctan2 angle"),
+    ("polar", Work(mul=2, transcendental=2), "", "polar"),  # r·cos φ, r·sin φ
     ("hypot", Work(mul=2, add=1, transcendental=1), "", "hypot"),
     ("logaddexp", Work(cmp=1, add=3, transcendental=2), "", "logaddexp logaddexp2"),
     ("xlogy", Work(mul=1, transcendental=1), "", "xlogy special_xlogy special_xlog1py"),
@@ -122,8 +123,6 @@ _ROWS: tuple[tuple[str, Work, str, str], ...] = (
         "bitwise_left_shift bitwise_right_shift __lshift__ __rshift__ __ilshift__ __irshift__",
     ),
     ("gcd", REMAINDER, "", "gcd lcm"),  # at least one step of Euclid's algorithm
-    # complex numbers: one operation on a pair of reals each
-    ("complex_abs", Work(mul=2, add=1, transcendental=1), "", "angle polar"),
     ("conj", ADD, "", "_conj_physical conj_physical"),
 )
 

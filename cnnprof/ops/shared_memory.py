@@ -1,9 +1,10 @@
 """Tensors that share memory, where one of them was written.
 
 Kind ``refresh``: nothing runs; it is the edge that SSA form needs when PyTorch code writes into a view
-(``mask[:, :8] = 1``) and then reads another tensor of the same memory. Canonical inputs: the tensor as it was, the tensor
-that was written. Attribute ``mode``: "same" or "reshape" (all is new), "slice" (the written one is a part
-of it, at ``start`` and ``step`` per axis), "inside" (it is such a part of the written one), "overlap" (neither, simply).
+(``mask[:, :8] = 1``) and then reads another tensor of the same memory. Canonical inputs: the tensor as it was, the
+tensor that was written. Attribute ``mode``: "same" or "reshape" (all is new), "slice" (the written one is a part
+of it, at ``start`` and ``step`` per axis), "inside" (it is such a part of the written one), "overlap" (neither,
+simply).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling
 from cnnprof.ops.window import All, Axes, AxisMap, DataDependent, Relation, Same
 from cnnprof.ops.work import Work
 
-__all__ = ["SPECS"]
+__all__ = ["SPECS", "grid_mode"]
 
 Relations = tuple[Relation | None, ...]
 Shapes = tuple[Shape | None, ...]
@@ -31,7 +31,7 @@ CUBIC = Work(mul=4, add=3)
 _MODES = {"bilinear": "linear", "bicubic": "cubic", 0: "linear", 1: "nearest", 2: "cubic"}
 
 
-def _grid(call: Call) -> Call:
+def grid_mode(call: Call) -> Call:
     """ONNX names the mode; ATen numbers it: 0 linear, 1 nearest, 2 cubic."""
     mode = call.get("mode", call.get("interpolation_mode", "linear"))
     return call.with_attributes({"mode": _MODES.get(mode, mode)})
@@ -119,9 +119,9 @@ SPECS: tuple[OpSpec, ...] = (
         window=_grid_window,
         shapes=_grid_shapes,
         spellings=(
-            *onnx("GridSample", _grid),
-            *microsoft("GridSample", _grid),
-            *aten("grid_sampler grid_sampler_2d grid_sampler_3d _grid_sampler_2d_cpu_fallback", _grid),
+            *onnx("GridSample", grid_mode),
+            *microsoft("GridSample", grid_mode),
+            *aten("grid_sampler grid_sampler_2d grid_sampler_3d _grid_sampler_2d_cpu_fallback", grid_mode),
         ),
     ),
     OpSpec(
