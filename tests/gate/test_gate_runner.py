@@ -107,3 +107,20 @@ def test_a_model_that_kills_its_process_fails_alone(repo, write_net) -> None:
     assert run.code == 3, run
     assert "the analysis process died (exit code 7)" in run.out
     assert "pass  net · net.onnx" in run.out
+
+
+def test_latency_is_predicted_for_the_budgets_device(repo, write_net) -> None:
+    """A datasheet device: the gate's figure is the predictor's own; a device that isn't there is exit 4."""
+    import cnnprof
+    from cnnprof.predict.front import predict
+
+    expected = predict(cnnprof.load(write_net(repo.root / "net.onnx")), "rtx4090").latency_s
+    run = repo.run("check", "net.onnx", "--max-latency", "1 s", "--device", "rtx4090", "-f", "json")
+    assert run.code == 0, run
+    (check,) = json.loads(run.out)["checks"]
+    assert check["metrics"]["latency"] == expected
+    assert 0 < expected < 0.01
+    assert repo.run("check", "net.onnx", "--max-latency", "1 ns", "--device", "rtx4090").code == 1
+    gone = repo.run("check", "net.onnx", "--max-latency", "1 s", "--device", "rtx409O")
+    assert gone.code == 4
+    assert "no device 'rtx409O'" in gone.out
