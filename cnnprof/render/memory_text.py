@@ -33,7 +33,7 @@ def memory_text(
         _measured(measured, comparison),
         _warnings(result),
     ]
-    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+    return "\n\n".join("\n".join(_cut(line, WIDTH) for line in lines) for lines in sections if lines) + "\n"
 
 
 def sparkline(values: tuple[int, ...], columns: int = _SPARK) -> str:
@@ -90,8 +90,8 @@ def _timeline(result: MemoryResult) -> list[str]:
     line = compact(live, _SPARK)
     per = line["ops_per_point"]
     ends = f"{nbytes(min(live))} to {nbytes(max(live))}"
-    phases = "" if result.mode != "training" else "; forward, then backward"
-    return [f"Alive over the run ({ends}; a column is {per} op{'s' if per > 1 else ''}{phases})", sparkline(live)]
+    phases = "" if result.mode != "training" else "; then backward"
+    return [f"Alive over the run ({ends}; {per} op{'s' if per > 1 else ''} a column{phases})", sparkline(live)]
 
 
 def _alive(result: MemoryResult, top: int) -> list[str]:
@@ -123,9 +123,7 @@ def _reordered(result: MemoryResult) -> list[str]:
     found = result.reordered
     if found.peak_bytes >= result.peak_bytes:
         return ["Execution order: no better one found (heuristic)"]
-    return [
-        f"Execution order: {nbytes(found.peak_bytes)} with {found.method} order (heuristic; the order is in the JSON)"
-    ]
+    return [f"Execution order: {nbytes(found.peak_bytes)}, {found.method} (heuristic; the order is in the JSON)"]
 
 
 def _fit(result: MemoryResult) -> list[str]:
@@ -150,7 +148,7 @@ def _measured(measured: MeasuredMemory | None, comparison: Comparison | None) ->
     if measured is None or comparison is None:
         return []
     lines = [
-        f"Measured on {measured.device} ({measured.method})",
+        f"Measured on {measured.device}: {measured.method}",
         f"  tensors        {nbytes(measured.peak_bytes):>10}  predicted {nbytes(comparison.predicted_peak_bytes)} "
         f"({100 * comparison.error:+.2f} %)",
     ]
