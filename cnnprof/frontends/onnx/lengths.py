@@ -28,7 +28,8 @@ def sequence_length(node: Node, inputs: Sequence[Info | None]) -> int | None:
 
 def _pieces(node: Node, source: Info, inputs: Sequence[Info | None]) -> int | None:
     """Into how many a tensor is split: one each, by a size, or by a list of sizes."""
-    axis, dims = node.plain("axis", 0), source.dims
+    axis: int = node.plain("axis", 0)
+    dims = source.dims
     if dims is None or not -len(dims) <= axis < len(dims):
         return None
     size = dims[axis]
