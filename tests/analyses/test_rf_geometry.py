@@ -1,0 +1,220 @@
+"""Windows worked by hand: gridding, phases, misaligned joins, crosses, borders, layouts, several inputs."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import graphs
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rf_nets import Stack
+from torch import nn
+from torch.nn import functional as F
+
+from cnnprof.analyses.receptive_field import receptive_field, unit_field
+from cnnprof.analyses.receptive_field.sets import Positions, Window, compose, unite
+from cnnprof.errors import UsageError
+from cnnprof.frontends.torch.trace import trace
+from cnnprof.ir import Graph
+
+
+class Lambda(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *x):
+        return self.function(*x)
+
+
+def traced(function, *shapes) -> Graph:
+    return trace(Lambda(function), tuple(torch.zeros(s) for s in shapes))
+
+
+def dilated(*rates: int):
+    net = Stack(40, 30)
+    for number, rate in enumerate(rates):
+        net.conv(3, dilation=rate, name=f"rate{rate}_{number}")
+    return receptive_field(net.build()[0]).rows[-1]
+
+
+def test_common_factor_leaves_holes() -> None:
+    """Rates 2, 2, 2: offsets −6, −4, …, 6: 7 of 13 a side; the first 3x3 with rate 2 makes them."""
+    field = dilated(2, 2, 2)
+    assert field.size == (13, 13)
+    assert field.density == Fraction(7, 13) ** 2
+    assert field.gridding_layer == "rate2_0"
+
+
+def test_hybrid_rates_leave_none() -> None:
+    """Rates 1, 2, 5 (Wang et al. 2018): ±1 ±2 ±5 with 0: every offset from −8 to 8."""
+    field = dilated(1, 2, 5)
+    assert (field.size, field.density, field.gridding_layer) == ((17, 17), 1, None)
+
+
+def test_a_units_holes_are_exact() -> None:
+    net = Stack(9)
+    net.conv(3, dilation=2)
+    net.conv(3, dilation=2)
+    unit = unit_field(net.build()[0], None, (1,))
+    assert unit.inputs[0].members() == {(1,), (3,), (5,)}  # 1−4 … 1+4 by 2; −3 and −1 are padding
+
+
+def test_misaligned_join_says_both() -> None:
+    """A 1x1 beside a 2x2 without padding, cropped: centres 0 and 1/2."""
+    net = Stack(8, 6)
+    source = net.at
+    left = net.window("conv", 1, pad=((0, -1), (0, -1)))
+    net.at = source
+    net.join("add", left, net.conv(2, pad=0))
+    field = receptive_field(net.build()[0]).rows[-1]
+    assert not field.aligned and field.misaligned_by == "add"
+    assert {(b.stride, b.centre) for b in field.axes[0].branches} == {(1, 0), (1, Fraction(1, 2))}
+    assert field.size == (2, 2)
+
+
+def test_strides_that_differ_are_both_described() -> None:
+    net = Stack(8)
+    source = net.at
+    left = net.window("conv", 1, 2)  # 8 -> 4, stride 2
+    net.at = source
+    net.join("add", left, net.window("conv", 1, 1, ((0, -4),)))  # the first four, stride 1
+    graph, _ = net.build()
+    field = receptive_field(graph).rows[-1]
+    assert not field.aligned
+    assert {b.stride for b in field.axes[0].branches} == {1, 2}
+    assert unit_field(graph, None, (3,)).inputs[0].members() == {(3,), (6,)}
+
+
+@pytest.mark.parametrize(
+    ("mode", "sizes", "first"),
+    # x2, half-pixel: nearest reads o//2; linear reads the two around (o − ½)/2, clamped at the border.
+    [("nearest", (1, 1), {0: {0}, 5: {2}}), ("linear", (2, 2), {0: {0}, 5: {2, 3}, 6: {2, 3}, 7: {3, 4}})],
+)
+def test_resize_phases(mode: str, sizes: tuple[int, int], first: dict[int, set[int]]) -> None:
+    graph = traced(lambda x: F.interpolate(x, scale_factor=2, mode=mode), (1, 1, 12))
+    field = receptive_field(graph).rows[-1]
+    assert field.stride == (Fraction(1, 2),)
+    assert field.size == (max(sizes),)
+    for position, expected in first.items():
+        assert unit_field(graph, None, (position,)).inputs[0].members() == {(i,) for i in expected}
+
+
+def test_transposed_convolution_phases() -> None:
+    """Kernel 3, stride 2, no padding: even outputs read two inputs, odd ones one."""
+    weight = torch.zeros(1, 1, 3)
+    graph = traced(lambda x: F.conv_transpose1d(x, weight, stride=2), (1, 1, 8))
+    axis = receptive_field(graph).rows[-1].axes[0]
+    assert (axis.size, axis.stride, axis.phase_sizes) == (2, Fraction(1, 2), (2, 1))
+
+
+def test_a_cross_is_no_square() -> None:
+    """1x3 beside 3x1, added: five positions of the nine in the hull."""
+    net = Stack(9, 9)
+    source = net.at
+    left = net.conv((1, 3))
+    net.at = source
+    net.join("add", left, net.conv((3, 1)))
+    seen = unit_field(net.build()[0], None, (4, 4)).inputs[0]
+    assert seen.members() == {(4, 4), (3, 4), (5, 4), (4, 3), (4, 5)}
+    assert seen.density == 5 / 9
+
+
+def test_a_corner_unit_is_clipped() -> None:
+    """Two 3x3: five a side in the middle, three in the corner."""
+    net = Stack(9, 7)
+    net.conv(3)
+    net.conv(3)
+    graph, _ = net.build()
+    assert unit_field(graph, None, (0, 0)).inputs[0].count == 9
+    assert unit_field(graph, None, (4, 3)).inputs[0].count == 25
+
+
+def test_windows_partition_and_back() -> None:
+    """Mean over 4x4 windows, spread over them again: 4 a side, one window each."""
+
+    def windows(x):
+        y = x.reshape(1, 2, 3, 4, 5, 4).permute(0, 2, 4, 3, 5, 1).reshape(15, 16, 2)
+        y = y + y.mean(1, keepdim=True)
+        return y.reshape(1, 3, 5, 4, 4, 2).permute(0, 5, 1, 3, 2, 4).reshape(1, 2, 12, 20)
+
+    graph = traced(windows, (1, 2, 12, 20))
+    unit = unit_field(graph, None, (5, 18))
+    assert unit.inputs[0].members() == {(y, x) for y in range(4, 8) for x in range(16, 20)}
+    field = receptive_field(graph).rows[-1]
+    assert field.exact and not field.is_global
+    assert field.size == (4, 4)
+
+
+def test_channels_last_inputs_are_understood() -> None:
+    weight = torch.zeros(4, 3, 3, 5)
+    graph = traced(lambda x: F.conv2d(x.permute(0, 3, 1, 2), weight), (1, 12, 20, 3))
+    field = receptive_field(graph).rows[-1]
+    assert [axis.axis for axis in field.axes] == [1, 2]
+    assert field.size == (3, 5)
+
+
+def test_flatten_and_linear_is_global() -> None:
+    weight = torch.zeros(4, 2 * 6 * 5)
+    field = receptive_field(traced(lambda x: F.linear(x.flatten(1), weight), (1, 2, 6, 5))).rows[-1]
+    assert field.is_global and field.size == (None, None) == field.local_size
+
+
+def test_each_input_has_its_own_field() -> None:
+    wide, narrow = torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 3, 3)
+    graph = traced(
+        lambda x, y: F.conv2d(x, wide, padding=2) + F.conv2d(y, narrow, padding=1), (1, 1, 9, 8), (1, 1, 9, 8)
+    )
+    last = receptive_field(graph).by_layer[graph.ops[-1].name]
+    assert [row.size for row in last] == [(5, 5), (3, 3)]
+
+
+def test_an_unknown_operator_is_conservative_and_says_so() -> None:
+    net = graphs.Net()
+    x = net.input("x", (1, 2, 8, 6))
+    graph = net.build(net.op("no_such_kind", (x,), (1, 2, 8, 6), "mystery"))
+    field = receptive_field(graph).rows[-1]
+    assert field.unknown and not field.exact and field.is_global
+    assert not unit_field(graph, None, (0, 0)).exact
+
+
+@pytest.mark.parametrize(
+    ("layer", "position", "part"),
+    [
+        ("bb", None, "did you mean 'b'"),
+        ("b", (0,), "2 spatial axes"),
+        ("b", (0, 10), "expected 0 to 9"),
+        ("b", (-1, 0), "outside"),
+    ],
+)
+def test_bad_requests(layer: str, position: tuple[int, ...] | None, part: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        unit_field(graphs.chain(), layer, position)
+    assert part in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+_sets = st.builds(Positions.of, st.lists(st.integers(-12, 12), max_size=6))
+_windows = st.builds(Window, st.lists(_sets, min_size=1, max_size=3).map(tuple), st.integers(-3, 3))
+
+
+@given(outer=_windows, inner=_windows, index=st.integers(-9, 9))
+def test_composition_is_the_union_of_what_is_read(outer: Window, inner: Window, index: int) -> None:
+    direct = {i for middle in outer.at(index) for i in inner.at(middle)}
+    assert set(compose(outer, inner).at(index)) == direct
+
+
+@given(a=_sets, b=_sets)
+def test_union_of_sets(a: Positions, b: Positions) -> None:
+    both = unite((a, b))
+    assert set(both) == set(a) | set(b)
+    assert both == Positions.of(set(a) | set(b))  # one normal form
+    assert both.count == len(set(both))
+
+
+@given(window=_windows, by=st.integers(-5, 5), factor=st.integers(1, 4), index=st.integers(-6, 6))
+def test_shifted_and_scaled_indices(window: Window, by: int, factor: int, index: int) -> None:
+    assert window.moved(by).at(index) == window.at(index + by)
+    assert window.scaled(factor).at(index) == window.at(factor * index)
