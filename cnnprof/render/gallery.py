@@ -23,6 +23,8 @@ from cnnprof.render.views.published import published_of
 __all__ = ["LIMIT_BYTES", "gallery", "references", "stale"]
 
 LIMIT_BYTES = 12_000_000
+# Sizes between two that have pages: they stand in the comparison without one, or the gallery would be too large.
+_BETWEEN = frozenset({"efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "resnet101", "densenet169"})
 _STORIES = {"en": "evolution.html", "zh-CN": "evolution.zh-CN.html"}
 Progress = Callable[[str], None]
 
@@ -49,16 +51,19 @@ def gallery(names: Sequence[str], *, jobs: int | None = None, progress: Progress
     models = models_of(profiles)
     t = Translator("en")
     subjects = [
-        Subject(profile=m.profile, published=published_of(m.profile), href=f"models/{m.slug}.html") for m in models
+        Subject(
+            profile=m.profile,
+            published=published_of(m.profile),
+            href=path if (path := f"models/{m.slug}.html") in files else None,
+        )
+        for m in models
     ]
     story, all_models = (t("story.nav"), _STORIES["en"]), (t("index.nav"), "index.html")
     comparison = (t("compare.title"), "compare.html")
     chinese = (Translator("zh-CN")("story.nav"), _STORIES["zh-CN"])
     files["compare.html"] = compare_page(subjects, root="", home="index.html", nav=[all_models, story])
     files["index.html"] = index_page(subjects, t, title=t("gallery.title"), nav=[story, comparison, chinese])
-    pages = {
-        str(s.profile.model["reference"]).removeprefix("zoo:"): (s.name, s.href or "") for s in subjects
-    }
+    pages = {str(s.profile.model["reference"]).removeprefix("zoo:"): (s.name, s.href) for s in subjects if s.href}
     for lang, path in _STORIES.items():
         other = {"en": "中文", "zh-CN": "English"}[lang]
         switch = (other, _STORIES["zh-CN" if lang == "en" else "en"])
@@ -73,6 +78,8 @@ def _make(reference: str) -> tuple[str, dict[str, str]]:
 
     profile = cnnprof.analyze(reference)
     (model,) = models_of([profile])
+    if reference.removeprefix("zoo:") in _BETWEEN:
+        return profile.to_json(), {}
     return profile.to_json(), model_files(model, data=False)
 
 

@@ -19,6 +19,7 @@ from cnnprof.render import quantities
 from cnnprof.render.assets import POLICY_SITE, policy_single, script, style, templates_folder
 from cnnprof.render.charts.breakdown import icicle_chart
 from cnnprof.render.charts.graph import Drawn, draw_graph
+from cnnprof.render.charts.latency import error_chart, roofline_chart
 from cnnprof.render.charts.memory import memory_chart
 from cnnprof.render.charts.receptive import growth_chart, windows_chart
 from cnnprof.render.i18n import Translator
@@ -26,6 +27,7 @@ from cnnprof.render.layer_rows import columns_of, rows_html
 from cnnprof.render.quantities import plain
 from cnnprof.render.units import quantity
 from cnnprof.render.views.breakdown import icicle, stages
+from cnnprof.render.views.latency import latency_view, roofline_view
 from cnnprof.render.views.layers import layer_table
 from cnnprof.render.views.memory import memory_view
 from cnnprof.render.views.metrics import metrics_of
@@ -88,6 +90,7 @@ def model_page(
     """The page of one model. ``data_links`` are (label, href) of the data beside it."""
     t = Translator(lang)
     memory, receptive = memory_view(profile), receptive_view(profile)
+    roofline, latency = roofline_view(profile), latency_view(profile)
     table = layer_table(profile)
     drawings = draw_graph(profile, t)
     return render(
@@ -110,8 +113,10 @@ def model_page(
         ],
         stages=stages(profile),
         icicles=_icicles(profile, t),
-        roofline=None,
-        latency=None,
+        roofline=roofline,
+        roofline_svg=None if roofline is None else roofline_chart(roofline, t),
+        latency=latency,
+        error_svg=None if latency is None else error_chart(latency, t),
         memory=memory,
         memory_svg=None if memory is None else memory_chart(memory, profile, t),
         receptive=receptive,

@@ -29,7 +29,23 @@ _KEEP = frozenset({
     "font-size", "font-weight", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity",
     "stroke-opacity", "stroke-linejoin", "stroke-linecap", "aria-label",
 })  # fmt: skip
-_DEFAULTS = {"opacity": "1", "stroke-width": "1", "font-size": "12px", "transform": "translate(0,0)"}
+_DEFAULTS = {
+    "opacity": "1",
+    "stroke-width": "1",
+    "font-size": "12px",
+    "transform": "translate(0,0)",
+    "text-anchor": "start",
+}
+_SHARED = (
+    "fill",
+    "fill-opacity",
+    "stroke",
+    "stroke-width",
+    "stroke-opacity",
+    "font-size",
+    "font-weight",
+    "text-anchor",
+)
 _CONFIG = {
     "axis": {
         "aria": False,
@@ -80,6 +96,8 @@ def _markup(node: ET.Element) -> str:
         return ""
     if node.get("class") in ("background", "foreground") and node.get("fill") is None and tag == "path":
         return ""
+    if tag == "g":
+        _hoist(node)
     inner = "".join(_markup(child) for child in node)
     if tag == "g" and not inner:
         return ""
@@ -88,6 +106,20 @@ def _markup(node: ET.Element) -> str:
         return inner
     text = escape(node.text or "", quote=False) if tag in ("text", "tspan") else ""
     return f"<{tag}{attributes}>{text}{inner}</{tag}>" if text or inner else f"<{tag}{attributes}/>"
+
+
+def _hoist(group: ET.Element) -> None:
+    """What all marks of a group share is said once, on the group."""
+    marks = list(group)
+    if len(marks) < 2 or any(mark.tag == f"{_SVG}g" for mark in marks):
+        return
+    for name in _SHARED:
+        values = {mark.get(name) for mark in marks}
+        value = values.pop()
+        if not values and value is not None and group.get(name) is None:
+            group.set(name, value)
+            for mark in marks:
+                del mark.attrib[name]
 
 
 def _attributes(node: ET.Element, tag: str) -> str:

@@ -24,14 +24,10 @@ class Sketch:
         shape = self._builder.tensors[name].shape
         return () if shape is None else shape
 
-    def _op(
-        self, kind: str, sources: tuple[str | None, ...], out_shape: tuple[int, ...], **attributes: object
-    ) -> str:
+    def _op(self, kind: str, sources: tuple[str | None, ...], out_shape: tuple[int, ...], **attributes: object) -> str:
         name = self._builder.unique_op_name(kind)
         out = f"{name}:0"
-        self._builder.add_op(
-            Op(name, kind, f"sketch:{kind}", sources, (out,), attributes), [Tensor(out, out_shape)]
-        )
+        self._builder.add_op(Op(name, kind, f"sketch:{kind}", sources, (out,), attributes), [Tensor(out, out_shape)])
         self.last = out
         return out
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cnnprof.profile import Layer, Profile
 from cnnprof.render.quantities import plain
-from cnnprof.render.views.metrics import Metric, Sums, metrics_of, sums_of
+from cnnprof.render.views.metrics import Metric, Sums, layer_sums, metrics_of
 from cnnprof.render.views.tree import Node, module_tree
 
 __all__ = ["Cell", "Icicle", "Share", "Stage", "Stages", "icicle", "stages"]
@@ -50,7 +50,8 @@ class Stages:
 
 def stages(profile: Profile) -> Stages:
     """By output resolution where the network is convolutional, else by top-level module."""
-    total = sum((sums_of(layer) for layer in profile.layers), Sums())
+    costed = layer_sums(profile)
+    total = sum(costed, Sums())
     conv = sum(layer.macs or 0 for layer in profile.layers if layer.kind.startswith(_SPATIAL_KINDS))
     groups = _by_resolution(profile.layers) if conv * 5 >= total.macs * 4 and conv else None
     by = "resolution" if groups and len(groups) > 1 else "module"
@@ -62,7 +63,7 @@ def stages(profile: Profile) -> Stages:
             label=label,
             modules=_modules(profile.layers, members),
             key=f"n{members[0]}",
-            sums=(sums := sum((sums_of(profile.layers[i]) for i in members), Sums())),
+            sums=(sums := sum((costed[i] for i in members), Sums())),
             shares=tuple(_share(metric, sums, total) for metric in metrics),
         )
         for label, members in groups
@@ -173,7 +174,7 @@ class Icicle:
     rows: int
 
 
-def icicle(profile: Profile, metric: Metric, *, least: float = 0.005, levels: int = 5) -> Icicle:
+def icicle(profile: Profile, metric: Metric, *, least: float = 0.012, levels: int = 4) -> Icicle:
     """The module tree by one metric: widths are shares. Siblings below ``least`` of the whole are joined."""
     root = module_tree(profile)
     while len(root.children) == 1 and root.children[0].is_module:

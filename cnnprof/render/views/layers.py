@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnnprof.profile import Profile
 from cnnprof.render.quantities import plain
 from cnnprof.render.views.describe import describe, output_shape
-from cnnprof.render.views.metrics import layer_latency_s
+from cnnprof.render.views.metrics import layer_times
 from cnnprof.render.views.receptive import Field, layer_field
 from cnnprof.render.views.tree import Node, module_tree, walk
 
@@ -51,7 +52,8 @@ class LayerTable:
 def layer_table(profile: Profile) -> LayerTable:
     """Parents before children, in order of first execution."""
     root = module_tree(profile)
-    lines = tuple(_line(profile, node) for node in walk(root) if node is not root)
+    times = layer_times(profile)
+    lines = tuple(_line(profile, node, times) for node in walk(root) if node is not root)
     return LayerTable(
         lines=lines,
         with_field=any(line.field for line in lines),
@@ -61,7 +63,7 @@ def layer_table(profile: Profile) -> LayerTable:
     )
 
 
-def _line(profile: Profile, node: Node) -> Line:
+def _line(profile: Profile, node: Node, times: Mapping[str, float]) -> Line:
     sums = node.sums
     if node.layer is None:
         return Line(
@@ -76,7 +78,7 @@ def _line(profile: Profile, node: Node) -> Line:
         key=node.key, label=node.label, depth=node.depth - 1, is_module=False, what=describe(layer),
         shape=output_shape(layer), macs=layer.macs, parameters=layer.parameters,
         activation_bytes=layer.activation_bytes, bytes_moved=layer.bytes_moved, field=layer_field(layer),
-        latency_s=layer_latency_s(layer),
+        latency_s=times.get(layer.name),
         formula=(formula["symbols"], formula["numbers"]) if formula else None,
         layers=1, uncounted=sums.uncounted, reason=None if layer.unknown is None else plain(layer.unknown),
     )  # fmt: skip

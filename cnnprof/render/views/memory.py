@@ -12,7 +12,7 @@ from cnnprof.render.quantities import plain
 __all__ = ["Alive", "Lowering", "MemoryView", "Point", "memory_view"]
 
 _LISTED = 12
-_POINTS = 240
+_POINTS = 128
 _WEIGHTS = ("parameter", "buffer", "constant", "optimizer state")
 
 
@@ -113,7 +113,7 @@ def memory_view(profile: Profile) -> MemoryView | None:
 
 
 def _points(timeline: Mapping[str, Any]) -> tuple[Point, ...]:
-    """At most 240 buckets, each with its maximum: the peak survives."""
+    """At most 128 buckets, each with its maximum: the peak survives."""
     width = int(timeline.get("ops_per_point", 1))
     values = list(timeline["live_bytes"])
     ops = int(timeline.get("ops", len(values) * width))

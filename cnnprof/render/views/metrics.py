@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 from cnnprof.profile import Layer, Profile
 
-__all__ = ["METRICS", "Metric", "Sums", "layer_latency_s", "metrics_of", "sums_of"]
+__all__ = ["METRICS", "Metric", "Sums", "layer_sums", "layer_times", "metrics_of"]
 
 
-def layer_latency_s(layer: Layer) -> float | None:
-    """A layer's latency in seconds: measured where there is one, else predicted."""
-    record: Mapping[str, Any] = layer.data.get("latency") or {}
-    for key in ("measured_s", "latency_s", "predicted_s"):
-        value = record.get(key)
-        if isinstance(value, (int, float)):
-            return float(value)
-    return None
+def layer_times(profile: Profile) -> dict[str, float]:
+    """Latency in seconds by layer name: measured where there is one, else predicted; empty for neither."""
+    times: dict[str, float] = {}
+    for section in (profile.prediction, profile.measurement):
+        rows = (section or {}).get("by_layer") or {}
+        for name, row in rows.items() if isinstance(rows, Mapping) else ():
+            value = row.get("latency_s") if isinstance(row, Mapping) else row
+            if isinstance(value, (int, float)):
+                times[str(name)] = float(value)
+    return times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +38,19 @@ class Sums:
         return Sums(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Sums)})
 
 
-def sums_of(layer: Layer) -> Sums:
-    """One layer's share of every metric."""
+def layer_sums(profile: Profile) -> tuple[Sums, ...]:
+    """Each layer's share of every metric."""
+    times = layer_times(profile)
+    return tuple(_sums(layer, times.get(layer.name, 0.0)) for layer in profile.layers)
+
+
+def _sums(layer: Layer, latency_s: float) -> Sums:
     return Sums(
         macs=layer.macs or 0,
         parameters=layer.parameters,
         activation_bytes=layer.activation_bytes or 0,
         bytes_moved=layer.bytes_moved or 0,
-        latency_s=layer_latency_s(layer) or 0.0,
+        latency_s=latency_s,
         layers=1,
         uncounted=int(layer.unknown is not None),
     )
@@ -70,5 +76,4 @@ METRICS = (
 
 def metrics_of(profile: Profile) -> tuple[Metric, ...]:
     """The metrics this profile can show: time only where layers have a latency."""
-    timed: Iterable[float] = (layer_latency_s(layer) or 0.0 for layer in profile.layers)
-    return METRICS if any(timed) else METRICS[:-1]
+    return METRICS if any(layer_times(profile).values()) else METRICS[:-1]

@@ -8,13 +8,13 @@ without modules inside that is called again elsewhere (one ReLU for a whole bloc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from cnnprof.profile import Layer, Profile
 from cnnprof.render.quantities import plain
-from cnnprof.render.views.metrics import Sums, sums_of
+from cnnprof.render.views.metrics import Sums, layer_sums
 
 __all__ = ["MAX_DEPTH", "Node", "module_tree", "walk"]
 
@@ -60,7 +60,7 @@ def module_tree(profile: Profile) -> Node:
                 at.entries[part] = entry
             at = entry
         at.entries[f"\0{index}"] = index
-    return _freeze(root, profile.layers, 0, "")
+    return _freeze(root, list(zip(profile.layers, layer_sums(profile), strict=True)), 0, "")
 
 
 def _parts(scope: str) -> list[str]:
@@ -68,7 +68,7 @@ def _parts(scope: str) -> list[str]:
     return parts if len(parts) <= MAX_DEPTH else [*parts[: MAX_DEPTH - 1], "/".join(parts[MAX_DEPTH - 1 :])]
 
 
-def _freeze(scope: _Scope, layers: tuple[Layer, ...], depth: int, label: str) -> Node:
+def _freeze(scope: _Scope, layers: Sequence[tuple[Layer, Sums]], depth: int, label: str) -> Node:
     inner: list[Node] = []
     for name, entry in _calls(scope):
         if isinstance(entry, int):
@@ -119,7 +119,10 @@ def _calls(scope: _Scope) -> list[tuple[str, _Scope | int]]:
     return [(name, entry) for _, name, entry in found]
 
 
-def _leaf(layer: Layer, index: int, depth: int, parent: tuple[str, ...], label: str | None = None) -> Node:
+def _leaf(
+    costed: tuple[Layer, Sums], index: int, depth: int, parent: tuple[str, ...], label: str | None = None
+) -> Node:
+    layer, sums = costed
     return Node(
         key=f"n{index}",
         label=label or _local_name(layer.name, parent),
@@ -127,7 +130,7 @@ def _leaf(layer: Layer, index: int, depth: int, parent: tuple[str, ...], label: 
         depth=depth,
         first=index,
         layer=index,
-        sums=sums_of(layer),
+        sums=sums,
     )
 
 
