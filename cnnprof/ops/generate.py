@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 
 from cnnprof.ir.tensor import Shape
-from cnnprof.ops.naming import aten, moving, onnx
+from cnnprof.ops.naming import aten, microsoft, moving, onnx
 from cnnprof.ops.relations import first_only, no_data, same, unpredictable
 from cnnprof.ops.rules import linear_formula
 from cnnprof.ops.spec import Call, Memory, OpSpec, Spelling, WorkRule
@@ -54,7 +54,7 @@ def _like(call: Call) -> Shapes:
 
 
 def _range(call: Call) -> Shapes:
-    ends = [call.numbers(i) for i in range(3)]
+    ends = [call.numbers(i) if i < 2 or call.has(i) else (1.0,) for i in range(3)]  # com.microsoft: a step of 1
     if any(not end for end in ends):
         return (None,)
     start, limit, delta = (end[0] for end in ends if end)
@@ -115,7 +115,7 @@ SPECS: tuple[OpSpec, ...] = (
         _in_place("fill_ zero_ fill zero fill_diagonal_"),
         shapes=_filled,
     ),
-    moving("range", no_data, onnx("Range"), aten("arange linspace logspace range"), shapes=_range),
+    moving("range", no_data, onnx("Range"), microsoft("Range"), aten("arange linspace logspace range"), shapes=_range),
     moving("eye", no_data, onnx("EyeLike"), aten("eye tril_indices triu_indices"), shapes=_like),
     _random(
         "random_uniform",

@@ -196,6 +196,7 @@ SPECS: tuple[OpSpec, ...] = (
         "identity",
         pointwise_window,
         onnx("Identity", without_attributes),
+        microsoft("SampleOp", without_attributes),
         aten(
             "alias detach lift_fresh lift positive conj _conj resolve_conj resolve_neg _neg_view real imag",
             without_attributes,

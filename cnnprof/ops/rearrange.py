@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 from cnnprof.ir.tensor import Shape
-from cnnprof.ops.naming import aten, axis_of, moving, onnx
+from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx
 from cnnprof.ops.relations import first_only, rearranged, same
 from cnnprof.ops.rules import linear_formula
 from cnnprof.ops.spec import Call, OpSpec, UncountableError
@@ -370,5 +370,5 @@ SPECS: tuple[OpSpec, ...] = (
         aten("repeat_interleave", None, _repeats_known),
     ),
     moving("diagonal", _diagonal_window, aten("diagonal diagonal_copy")),
-    moving("triangle", _in_place_window, onnx("Trilu"), aten("tril triu"), shapes=_same_shape),
+    moving("triangle", _in_place_window, onnx("Trilu"), microsoft("Trilu"), aten("tril triu"), shapes=_same_shape),
 )

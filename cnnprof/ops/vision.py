@@ -103,8 +103,13 @@ def _cdist_work(call: Call) -> Work:
     """Every pair of rows: a subtraction and a MAC (p = 2) or an absolute value and an addition a feature."""
     features = call.shape(0)[-1]
     if call.get("p", 2.0) == 2.0:
-        return Work(add=features, mac=features, transcendental=1) * call.out_elements()
+        root = 1 if call.get("root", True) else 0
+        return Work(add=features, mac=features, transcendental=root) * call.out_elements()
     return Work(add=2 * features, cmp=features) * call.out_elements()
+
+
+def _metric(call: Call) -> Call:
+    return call.with_attributes({"root": call.get("metric", "sqeuclidean") == "euclidean"})
 
 
 def _cdist_formula(call: Call) -> Formula:
@@ -146,7 +151,7 @@ SPECS: tuple[OpSpec, ...] = (
         formula=_cdist_formula,
         window=_all_data,
         mac_operator=True,
-        spellings=aten("cdist _cdist_forward _euclidean_dist"),
+        spellings=(*microsoft("CDist", _metric), *aten("cdist _cdist_forward _euclidean_dist")),
     ),
     OpSpec(
         kind="non_max_suppression",

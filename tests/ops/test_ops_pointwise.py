@@ -41,49 +41,6 @@ def work(name: str, *shapes: Any, **others: Any) -> Work:
     return spec.work(call)
 
 
-# (add, mul, cmp, div, transcendental) of one output element
-UNITS = {
-    "onnx:Relu": (0, 0, 1, 0, 0),
-    "aten:relu_.default": (0, 0, 1, 0, 0),
-    "onnx:Clip": (0, 0, 1, 0, 0),
-    "aten:hardtanh.default": (0, 0, 1, 0, 0),
-    "onnx:LeakyRelu": (0, 1, 1, 0, 0),  # 2
-    "onnx:HardSigmoid": (1, 1, 1, 0, 0),  # 3
-    "onnx:HardSwish": (1, 2, 1, 0, 0),  # 4
-    "aten:hardswish_.default": (1, 2, 1, 0, 0),
-    "aten:silu.default": (0, 1, 0, 0, 1),  # 1 transcendental + 1
-    "onnx:Swish": (0, 1, 0, 0, 1),
-    "onnx:Gelu": (1, 3, 0, 0, 1),  # 1 + 4
-    "com.microsoft:Gelu": (1, 3, 0, 0, 1),
-    "com.microsoft:QuickGelu": (0, 2, 0, 0, 1),
-    "onnx:Sigmoid": (0, 0, 0, 0, 1),
-    "aten:tanh.default": (0, 0, 0, 0, 1),
-    "onnx:Mish": (1, 1, 0, 0, 3),
-    "onnx:Softplus": (1, 0, 0, 0, 2),
-    "onnx:Softsign": (1, 0, 1, 1, 0),
-    "onnx:Elu": (1, 1, 1, 0, 1),
-    "onnx:Abs": (0, 0, 1, 0, 0),
-    "onnx:Neg": (1, 0, 0, 0, 0),
-    "onnx:Erf": (0, 0, 0, 0, 1),
-    "aten:rsqrt.default": (0, 0, 0, 0, 1),
-    "onnx:Reciprocal": (0, 0, 0, 1, 0),
-    "onnx:Not": (0, 0, 1, 0, 0),
-    "onnx:Cast": (0, 0, 0, 0, 0),
-    "onnx:Identity": (0, 0, 0, 0, 0),
-    "onnx:Softmax": (2, 0, 1, 1, 1),  # 4 + 1
-    "aten:_softmax.default": (2, 0, 1, 1, 1),
-    "onnx:Hardmax": (0, 0, 2, 0, 0),
-}
-
-
-@pytest.mark.parametrize("name", UNITS)
-def test_unit_work(name: str) -> None:
-    add, mul, cmp, div, transcendental = UNITS[name]
-    expected = Work(add=120 * add, mul=120 * mul, cmp=120 * cmp, div=120 * div, transcendental=120 * transcendental)
-    attributes = {"dim": -1} if name == "aten:_softmax.default" else {}
-    assert work(name, **attributes) == expected
-
-
 BINARY = {
     "onnx:Add": Work(add=120),
     "onnx:Sub": Work(add=120),
@@ -267,8 +224,6 @@ def test_transforms() -> None:
     # 8 points: 4·3 = 12 butterflies of 4 mul + 6 add, 2 rows
     assert work("onnx:DFT", (2, 8, 2), out=(2, 8, 2), opset=17, axis=1) == Work(mul=96, add=144)
     assert work("onnx:DFT", (2, 8, 1), out=(2, 8, 2), opset=17, axis=1) == Work(mul=48, add=72)
-    # 3x3: (27 − 3)/3 = 8 MACs, 3 divisions, 2 multiplications
-    assert work("onnx:Det", (3, 3), out=()) == Work(mac=8, div=3, mul=2)
 
 
 def test_optimizer_steps() -> None:
