@@ -18,6 +18,9 @@ __all__ = ["COMMANDS", "cli", "entry"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "analyze": ("cnnprof.cli.analyze", "What a model costs, layer by layer."),
     "rf": ("cnnprof.cli.rf", "What each layer sees of the input: its receptive field."),
+    "memory": ("cnnprof.cli.memory", "What is alive when, the peak, and what would lower it."),
+    "predict": ("cnnprof.cli.predict", "How long a model takes on a device, without running it."),
+    "devices": ("cnnprof.cli.devices", "Devices that latency can be predicted for."),
     "report": ("cnnprof.cli.report", "HTML reports: a site, or one file."),
     "compare": ("cnnprof.cli.compare", "Several models side by side."),
     "check": ("cnnprof.cli.check", "Hold models against their budgets; for CI."),

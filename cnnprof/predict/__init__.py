@@ -1,1 +1,1 @@
-"""."""
+"""Latency predicted from a graph and a device, with intervals: :func:`cnnprof.predict.front.predict`."""
