@@ -99,6 +99,25 @@ def test_inception_v3_end_points_are_the_published_ones() -> None:
         assert field.aligned and field.exact
 
 
+@pytest.mark.parametrize(
+    ("name", "layer", "published"),
+    [("inception_v4", "features/21", (2071, 32, 998)), ("inception_resnet_v2", "conv2d_7b", (3039, 32, 1482))],
+)
+def test_timm_ports_end_at_the_published_fields(name: str, layer: str, published: tuple[int, int, int]) -> None:
+    """The last end-points (Mixed_7d, Conv2d_7b_1x1) of google-research/receptive_field's table; timm ports
+    TF-Slim's models with their pads."""
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        module = timm.create_model(name, pretrained=False).eval()
+    rows = receptive_field(trace(module, [(1, 3, 224, 224)])).rows
+    field = [row for row in rows if row.scope.startswith(layer)][-1]
+    size, stride, padding = published
+    assert (field.size, field.stride, field.padding) == ((size,) * 2, (stride,) * 2, (padding,) * 2)
+    assert any(
+        (r["model"], r["size"], r["stride"], r["padding"]) == (name, *map(str, published)) for r in rows_of(name)
+    )
+
+
 def test_gates_are_global_beside_their_local_path() -> None:
     """Squeeze-and-excite in EfficientNet-B0: the local path alone is 851 wide (a sum over its layers:
     Σ (k−1)·jump + 1 with kernels 3 | 3 | 3 3 | 5 5 | 3 3 3 | 5 5 5 | 5 5 5 5 | 3 at jumps 1 | 2 | 2 4 | 4 8 |
