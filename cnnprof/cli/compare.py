@@ -32,6 +32,7 @@ def command(*, models: tuple[str, ...], output: str | None, lang: str, quiet: bo
     """
     from cnnprof.cli.options import profile_of_reference
     from cnnprof.cli.output import deliver, say_notes, write_file
+    from cnnprof.cli.site_files import drawing
     from cnnprof.errors import UsageError
 
     if len(models) < 2:
@@ -53,6 +54,8 @@ def command(*, models: tuple[str, ...], output: str | None, lang: str, quiet: bo
         return
     from cnnprof.render.compare_html import compare_page
 
-    write_file(output, compare_page(subjects, lang=lang))
+    with drawing(models):
+        page = compare_page(subjects, lang=lang)
+    write_file(output, page)
     if not quiet:
         click.echo(f"wrote {output}", err=True)

@@ -54,6 +54,7 @@ def command(
     """
     from cnnprof.cli.options import profile_of_reference
     from cnnprof.cli.output import say_notes, write_file
+    from cnnprof.cli.site_files import drawing, write_site
     from cnnprof.errors import UsageError
 
     output = output or ("report.html" if len(models) == 1 else "report/")
@@ -73,12 +74,15 @@ def command(
         from cnnprof.render.html import model_page
         from cnnprof.render.views.published import published_of
 
-        write_file(output, model_page(profiles[0], lang=lang, published=published_of(profiles[0])))
+        with drawing(models):
+            page = model_page(profiles[0], lang=lang, published=published_of(profiles[0]))
+        write_file(output, page)
     else:
-        from cnnprof.cli.site_files import write_site
         from cnnprof.render.site import site
 
-        write_site(output, site(profiles, lang=lang, title=title))
+        with drawing(models):
+            files = site(profiles, lang=lang, title=title)
+        write_site(output, files)
         output = f"{output.rstrip('/')}/index.html"
     if not quiet:
         click.echo(f"wrote {output}", err=True)

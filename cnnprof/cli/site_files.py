@@ -1,14 +1,34 @@
-"""Writes the files of a site: into a folder that may hold others, each file whole or not at all."""
+"""Makes and writes reports: each file whole or not at all, into a folder that may hold others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cnnprof.cli.output import write_file
-from cnnprof.errors import UsageError
+from cnnprof.errors import SchemaError, UsageError
 
-__all__ = ["write_site"]
+__all__ = ["drawing", "write_site"]
+
+
+@contextmanager
+def drawing(references: Sequence[str]) -> Iterator[None]:
+    """While pages are drawn: what breaks on a saved profile is that file's fault, and said in one line.
+
+    A profile's required parts are checked when it's read; its optional sections only show their damage here.
+    Raises :class:`SchemaError` naming the saved profiles among ``references``.
+    """
+    saved = [name for name in references if name.lower().endswith(".json")]
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        if not saved:
+            raise
+        raise SchemaError(
+            f"{', '.join(saved)}: a section of the profile is damaged ({type(error).__name__}: {error})",
+            "make it again with: cnnprof analyze MODEL --format json -o FILE",
+        ) from error
 
 
 def write_site(folder: str, files: Mapping[str, str]) -> None:

@@ -110,10 +110,11 @@ def _look(profile: Profile, part: Part) -> tuple[object, ...]:
     return tuple(describe(profile.layers[i]) for i in part.members)
 
 
-def _same(profile: Profile, part: Part) -> tuple[object, ...]:
+def _same(profile: Profile, node: _Node) -> tuple[object, ...]:
     """What neighbours share that are counted as one: everything but their names."""
     return tuple(
         (describe(layer), output_shape(layer), layer.parameters, layer.macs)
+        for part in node.parts[: len(node.parts) // node.times]
         for layer in (profile.layers[i] for i in part.members)
     )
 
@@ -125,7 +126,7 @@ def _collapse(profile: Profile, children: Sequence[Part], wiring: Wiring) -> tup
     nodes = [_Node(part, (part,), 1) for part in children]
     nodes, edges, outside, fed = _merge(nodes, edges, outside, fed, lambda a, b: _follows(profile, a, b), chain=True)
     nodes, edges, _, _ = _merge(
-        nodes, edges, outside, fed, lambda a, b: _same(profile, a.part) == _same(profile, b.part), chain=False
+        nodes, edges, outside, fed, lambda a, b: _same(profile, a) == _same(profile, b), chain=False
     )
     return nodes, edges
 
@@ -193,7 +194,7 @@ def _block(profile: Profile, node: _Node, target: str | None, inside: tuple[Part
     for part in node.parts:
         total += part.sums
     module = bool(node.part.children) and inside is None
-    layers = inside or node.parts[: None if node.times == 1 else 1]
+    layers = inside or node.parts[: len(node.parts) // node.times]
     names = [] if module else [describe(profile.layers[p.members[0]]) for p in layers]
     return Block(
         key=node.part.key,

@@ -89,7 +89,7 @@ def _freeze(scope: _Scope, layers: Sequence[tuple[Layer, Sums]], depth: int, lab
     for child in inner:
         total += child.sums
     return Node(
-        key=f"m{scope.first}" if depth <= 1 else f"m{scope.first}-{depth}",
+        key=f"m{scope.first}" if depth == 1 else f"m{scope.first}-{depth}",
         label=label,
         path=plain("/".join(scope.path)),
         depth=depth,
