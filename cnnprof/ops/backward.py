@@ -68,8 +68,8 @@ def _grid_work(call: Call) -> Work:
     if mode == "nearest":
         return Work(add=1) * call.elements(0)
     if mode == "cubic":
-        return Work(add=1 + axes, mul=2 + 3 * axes) * (4**axes * call.elements(0))
-    return Work(add=1 + axes, mul=1 + axes * axes) * (2**axes * call.elements(0))
+        return Work(add=1 + axes, mul=2 + 3 * axes) * int(4**axes * call.elements(0))
+    return Work(add=1 + axes, mul=1 + axes * axes) * int(2**axes * call.elements(0))
 
 
 def _tanh_form(call: Call) -> bool:

@@ -16,7 +16,7 @@ from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.embedding import is_table
 from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx
 from cnnprof.ops.relations import data_of, first_only, same, unpredictable
-from cnnprof.ops.rules import free, linear_formula, no_cost_formula
+from cnnprof.ops.rules import free, input_formula, linear_formula, no_cost_formula
 from cnnprof.ops.spec import Call, Normalise, OpSpec, UncountableError
 from cnnprof.ops.window import (
     All,
@@ -297,7 +297,7 @@ SPECS: tuple[OpSpec, ...] = (
         aten("nonzero nonzero_numpy argwhere nonzero_static where.default"),
         shapes=_nonzero_shapes,
         work=_nonzero_work,
-        formula=linear_formula,
+        formula=input_formula,
     ),
     moving("compress", unpredictable, onnx("Compress"), aten("masked_select")),
     moving("pack_sequence", unpredictable, aten("_pack_padded_sequence _pad_packed_sequence")),

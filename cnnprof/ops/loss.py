@@ -78,6 +78,11 @@ def _shapes(call: Call) -> tuple[Shape | None, ...]:
     return (loss, shape)[: max(1, len(call.outputs))]
 
 
+def _nll_shapes(call: Call) -> tuple[Shape | None, ...]:
+    """ATen's second result is the sum of the samples' weights."""
+    return (_shapes(call)[0], ())[: max(1, len(call.outputs))]
+
+
 # kind, work of one element of the prediction, ATen names
 _ROWS: tuple[tuple[str, Work, str], ...] = (
     ("squared_error", Work(add=1, mul=1), "mse_loss"),
@@ -134,7 +139,7 @@ SPECS: tuple[OpSpec, ...] = (
         work=_nll_work,
         formula=linear_formula,
         window=_window,
-        shapes=_shapes,
+        shapes=_nll_shapes,
         spellings=(
             *onnx("NegativeLogLikelihoodLoss", _canonical),
             *aten("nll_loss nll_loss_nd nll_loss_forward nll_loss2d nll_loss2d_forward", _canonical),

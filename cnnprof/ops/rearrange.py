@@ -326,6 +326,30 @@ def _diagonal_window(call: Call, output: int) -> Relations:
     return first_only(call, Axes(tuple(maps)))
 
 
+def _embed(call: Call) -> Call:
+    rank = len(call.shape(0)) + 1
+    first, second = axis_of(call.get("dim1", -2), rank), axis_of(call.get("dim2", -1), rank)
+    return call.with_attributes({"axes": (first, second), "offset": call.get("offset", 0)})
+
+
+def _embed_window(call: Call, _output: int) -> Relations:
+    """The last axis is laid along a diagonal: entry i at (i, i + offset), read where either index says so."""
+    (first, _), offset, rank = call.attr("axes"), call.attr("offset"), len(call.shape(0)) + 1
+    kept = [axis for axis in range(rank) if axis not in call.attr("axes")]
+    return first_only(call, Axes((*map(Same, kept), Slide(first, pad=max(0, -offset)))))
+
+
+def _embed_shapes(call: Call) -> Shapes:
+    *lead, size = call.shape(0)
+    side = size + abs(call.attr("offset"))
+    return (tuple(_with_sides(lead, call.attr("axes"), side)),)
+
+
+def _with_sides(lead: list[int], axes: tuple[int, int], side: int) -> list[int]:
+    rest = iter(lead)
+    return [side if axis in axes else next(rest) for axis in range(len(lead) + 2)]
+
+
 def _in_place_window(call: Call, _output: int) -> Relations:
     return first_only(call, same(len(call.shape(0))))
 
@@ -370,5 +394,6 @@ SPECS: tuple[OpSpec, ...] = (
         aten("repeat_interleave", None, _repeats_known),
     ),
     moving("diagonal", _diagonal_window, aten("diagonal diagonal_copy")),
+    moving("diagonal_embed", _embed_window, aten("diag_embed", _embed), shapes=_embed_shapes),
     moving("triangle", _in_place_window, onnx("Trilu"), microsoft("Trilu"), aten("tril triu"), shapes=_same_shape),
 )

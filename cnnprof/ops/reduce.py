@@ -20,7 +20,7 @@ from typing import Any
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import aten, axis_of, given, onnx
 from cnnprof.ops.relations import first_only, same
-from cnnprof.ops.rules import everything
+from cnnprof.ops.rules import everything, input_formula
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, UncountableError, WorkRule
 from cnnprof.ops.window import All, Axes, AxisMap, Lookup, Relation, Same
 from cnnprof.ops.work import NO_WORK, Work
@@ -159,15 +159,11 @@ def _shapes(call: Call) -> tuple[Shape | None, ...]:
     return (shape,) * max(1, len(call.outputs))
 
 
-def _formula(call: Call) -> Formula:
-    return Formula("O(E_in)", str(call.elements(0)))
-
-
 def _reduction(kind: str, counter: Counter, *spellings: tuple[Spelling, ...]) -> OpSpec:
     return OpSpec(
         kind=kind,
         work=_work(counter),
-        formula=_formula,
+        formula=input_formula,
         window=_window,
         shapes=_shapes,
         spellings=tuple(spelling for group in spellings for spelling in group),
@@ -222,7 +218,7 @@ def _scan(kind: str, unit: Work, *spellings: tuple[Spelling, ...]) -> OpSpec:
     return OpSpec(
         kind=kind,
         work=_scan_work(unit),
-        formula=_formula,
+        formula=input_formula,
         window=_scan_window,
         shapes=lambda call: (call.shape(0),) * max(1, len(call.outputs)),
         spellings=tuple(spelling for group in spellings for spelling in group),
@@ -279,6 +275,13 @@ SPECS: tuple[OpSpec, ...] = (
     _reduction("count_nonzero", lambda i, o: Work(cmp=i, add=i - o), aten("count_nonzero", _from_aten)),
     _reduction("argmax", _extreme, onnx("ArgMax", _arg_from_onnx), aten("argmax", _from_aten)),
     _reduction("argmin", _extreme, onnx("ArgMin", _arg_from_onnx), aten("argmin", _from_aten)),
+    OpSpec(  # n numbers on the diagonal
+        kind="trace",
+        work=lambda call: Work(add=max(0, min(call.shape(0)) - 1)),
+        formula=lambda call: Formula("O(n)", str(min(call.shape(0)))),
+        window=_window,
+        spellings=aten("trace", _from_aten),
+    ),
     _reduction("all_equal", lambda i, o: Work(cmp=2 * i - o), (Spelling("aten:equal", _from_aten),)),
     _scan("cumsum", Work(add=1), onnx("CumSum", _scan_axis), aten("cumsum", _scan_axis)),
     _scan("cumprod", Work(mul=1), onnx("CumProd", _scan_axis), aten("cumprod", _scan_axis)),

@@ -12,6 +12,7 @@ __all__ = [
     "dims",
     "everything",
     "free",
+    "input_formula",
     "linear_formula",
     "no_cost_formula",
     "per_output",
@@ -42,6 +43,11 @@ def product(symbols: str, *numbers: int) -> Formula:
 def linear_formula(call: Call) -> Formula:
     """O(E), E = elements of output 0: what pointwise operators cost."""
     return Formula("O(E)", str(call.out_elements()))
+
+
+def input_formula(call: Call) -> Formula:
+    """O(E), E = elements of input 0: reductions, searches, scans."""
+    return Formula("O(E_in)", str(call.elements(0)))
 
 
 def no_cost_formula(_call: Call) -> Formula:

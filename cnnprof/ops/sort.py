@@ -12,7 +12,7 @@ import math
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import aten, axis_of, microsoft, onnx
 from cnnprof.ops.relations import first_only, same, unpredictable
-from cnnprof.ops.rules import linear_formula
+from cnnprof.ops.rules import input_formula, linear_formula
 from cnnprof.ops.spec import Call, OpSpec, UncountableError
 from cnnprof.ops.window import All, Axes, AxisMap, Relation, Same
 from cnnprof.ops.work import Work
@@ -107,7 +107,7 @@ SPECS: tuple[OpSpec, ...] = (
     OpSpec(
         kind="topk",
         work=_topk_work,
-        formula=linear_formula,
+        formula=input_formula,
         window=_window,
         shapes=_topk_shapes,
         spellings=(*onnx("TopK", _axis), *aten("topk", _axis)),
@@ -115,7 +115,7 @@ SPECS: tuple[OpSpec, ...] = (
     OpSpec(
         kind="sort",
         work=_sort_work,
-        formula=linear_formula,
+        formula=input_formula,
         window=_window,
         shapes=_same_shape,
         spellings=aten("sort argsort msort", _axis),
@@ -123,7 +123,7 @@ SPECS: tuple[OpSpec, ...] = (
     OpSpec(
         kind="median",
         work=_median_work,
-        formula=linear_formula,
+        formula=input_formula,
         window=unpredictable,
         shapes=_middle_shapes,
         spellings=aten("median nanmedian kthvalue mode quantile nanquantile"),
@@ -131,7 +131,7 @@ SPECS: tuple[OpSpec, ...] = (
     OpSpec(
         kind="unique",
         work=_unique_work,
-        formula=linear_formula,
+        formula=input_formula,
         window=unpredictable,
         spellings=(
             *onnx("Unique"),
@@ -149,7 +149,7 @@ SPECS: tuple[OpSpec, ...] = (
     OpSpec(
         kind="histogram",
         work=_histogram_work,
-        formula=linear_formula,
+        formula=input_formula,
         window=unpredictable,
         spellings=aten("histc bincount"),
     ),

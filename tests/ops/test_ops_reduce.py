@@ -51,6 +51,7 @@ CASES = [
     ("count_nonzero", "aten:count_nonzero", X, [()], {}, Work(cmp=120, add=119)),
     ("argmax", "onnx:ArgMax", X, [(2, 1, 4, 5)], {"axis": 1}, Work(cmp=80)),
     ("argmin", "aten:argmin", X, [(2, 3, 4)], {"dim": -1}, Work(cmp=96)),
+    ("trace", "aten:trace", [act(4, 6)], [()], {}, Work(add=3)),  # 4 numbers on the diagonal
     # 120 comparisons, 119 conjunctions
     ("all_equal", "aten:equal", [*X, *X], [()], {}, Work(cmp=239)),
     # 24 rows of 5
