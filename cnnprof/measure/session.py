@@ -1,0 +1,120 @@
+"""Runs things in turn and keeps their samples: warm-up until steady, interleaved visits, an anchor before and after.
+
+Ctrl-C keeps what was measured: the session ends, says that it was interrupted, and its samples are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cnnprof.measure.clock import Clock, MachineState
+from cnnprof.measure.statistics import Sample
+
+__all__ = ["Plan", "Session", "run_session", "take_sample", "warm_up"]
+
+Run = Callable[[], object]
+Progress = Callable[[int, int, str], None]
+_AGREE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long to look: at least ``samples`` runs and ``seconds`` a visit, ``visits`` visits; at most
+    ``warm_up_runs`` runs until three in a row agree within 5 %. ``longest_s`` ends a visit of something slow
+    early (three samples are taken all the same)."""
+
+    visits: int = 5
+    samples: int = 20
+    seconds: float = 0.25
+    warm_up_runs: int = 30
+    longest_s: float = 10.0
+
+
+@dataclass(slots=True)
+class Session:
+    """Samples by name, one list a visit; the machine before and after; the anchor's times; own CPU time."""
+
+    visits: dict[str, list[list[Sample]]] = field(default_factory=dict)
+    steady: dict[str, bool] = field(default_factory=dict)
+    anchor_s: list[float] = field(default_factory=list)
+    before: MachineState | None = None
+    after: MachineState | None = None
+    own_cpu_s: float = 0.0
+    interrupted: bool = False
+
+
+def take_sample(run: Run, clock: Clock) -> Sample:
+    """One run between two readings of the clock."""
+    switches, cpu, wall = clock.switches(), clock.cpu_s(), clock.wall_s()
+    run()
+    wall_after, cpu_after = clock.wall_s(), clock.cpu_s()
+    return Sample(wall_after - wall, cpu_after - cpu, clock.switches() != switches)
+
+
+def warm_up(run: Run, clock: Clock, plan: Plan) -> bool:
+    """Run until three CPU times in a row agree within 5 %. False if they never did."""
+    recent: list[float] = []
+    began = clock.wall_s()
+    for _ in range(plan.warm_up_runs):
+        sample = take_sample(run, clock)
+        recent = [*recent[-2:], sample.cpu_s or sample.wall_s]
+        if len(recent) == 3 and max(recent) <= min(recent) * (1 + _AGREE):
+            return True
+        if len(recent) == 3 and clock.wall_s() - began > plan.longest_s:
+            break
+    return False
+
+
+def run_session(
+    runs: Mapping[str, Run],
+    clock: Clock,
+    plan: Plan,
+    *,
+    anchor: Run | None = None,
+    progress: Progress | None = None,
+) -> Session:
+    """Measure every one of ``runs``, in turn, ``plan.visits`` times. Never raises KeyboardInterrupt."""
+    session = Session(before=clock.machine())
+    cpu = clock.cpu_s()
+    try:
+        _anchor(session, anchor, clock)
+        for name, run in runs.items():
+            session.steady[name] = warm_up(run, clock, plan)
+            session.visits[name] = []
+        done, all_visits = 0, plan.visits * len(runs)
+        for _ in range(plan.visits):
+            for name, run in runs.items():
+                _visit(session.visits[name], run, clock, plan)
+                done += 1
+                if progress is not None:
+                    progress(done, all_visits, name)
+        _anchor(session, anchor, clock)
+    except KeyboardInterrupt:
+        session.interrupted = True
+    session.after = clock.machine()
+    session.own_cpu_s = clock.cpu_s() - cpu
+    return session
+
+
+def _visit(visits: list[list[Sample]], run: Run, clock: Clock, plan: Plan) -> None:
+    # The list is in place before its first sample: an interrupt loses nothing.
+    samples: list[Sample] = []
+    visits.append(samples)
+    began = clock.wall_s()
+    while True:
+        samples.append(take_sample(run, clock))
+        spent = clock.wall_s() - began
+        if len(samples) >= plan.samples and spent >= plan.seconds:
+            return
+        if len(samples) >= 3 and spent >= plan.longest_s:
+            return
+
+
+def _anchor(session: Session, anchor: Run | None, clock: Clock) -> None:
+    """The anchor's time now: the least CPU time of five runs (of wall time where it has none)."""
+    if anchor is None:
+        return
+    anchor()
+    samples = [take_sample(anchor, clock) for _ in range(5)]
+    session.anchor_s.append(min(sample.cpu_s or sample.wall_s for sample in samples))
