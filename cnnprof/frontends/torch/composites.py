@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnprof.frontends.torch.recorder import Recorder
 from cnnprof.frontends.torch.schema import bind_arguments, plan_of
+from cnnprof.frontends.torch.shapes import linear
 from cnnprof.ops.table import lookup
 
 __all__ = ["Composites"]
@@ -76,7 +77,9 @@ class Composites(TorchFunctionMode):
         if overload is None:
             return func(*args, **kwargs)
         with self._recorder.muted():
-            result = func(*args, **kwargs)
+            result = linear(*args, **kwargs) if func is F.linear and self._recorder.on_meta else None
+            if result is None:
+                result = func(*args, **kwargs)
         if func in _REVERSED:
             args = args[::-1]
         if func in _EINSUM:

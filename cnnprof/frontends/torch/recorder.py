@@ -19,6 +19,7 @@ from cnnprof.frontends.torch.dtypes import ir_dtype
 from cnnprof.frontends.torch.refresh import refresh_attributes
 from cnnprof.frontends.torch.schema import Bound, Plan, bind_arguments, plan_of
 from cnnprof.frontends.torch.scopes import Scopes
+from cnnprof.frontends.torch.shapes import RULES
 from cnnprof.frontends.torch.storage import Ledger, Write, geometry_of
 from cnnprof.frontends.torch.substrate import Cpu, Meta, Substrate
 from cnnprof.ir import UNKNOWN_KIND, GraphBuilder, Op, Role, Tensor
@@ -52,6 +53,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._substrate = substrate
         self._weights = weights
         self._muted = 0
+        self.on_meta = isinstance(substrate, Meta)
+        self._rules = RULES if self.on_meta else {}
         self._stand_ins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._unreal: set[str] = set()  # storages of constants whose values are no longer known
         self._forward_scope: dict[int, str] = {}  # autograd sequence number -> scope of its forward op
@@ -123,7 +126,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._spoil(bound.written)
         elif not foreign and plan.base in _FACTORIES_BY_SIZE:
             kwargs = self._place(plan, args, kwargs)
-        result = func(*args, **kwargs)
+        rule = self._rules.get(func)
+        result = None if rule is None else rule(*args, **kwargs)
+        if result is None:
+            result = func(*args, **kwargs)
         if bound is not None and self._muted == 0:
             self.record(plan, bound, result)
         return result

@@ -1,0 +1,132 @@
+"""Results of the commonest calls on meta tensors, without torch's own meta kernels.
+
+Those are Python for most operators and cost several times what recording does. Each rule here gives what torch
+gives, strides included, or declines (None), and then torch is asked: on anything unusual, and on whatever is wrong, so
+that the error is torch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+__all__ = ["RULES", "linear"]
+
+_aten = torch.ops.aten
+Rule = Callable[..., Any]
+_LINEAR_MEMORY = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def _floating(*tensors: torch.Tensor) -> bool:
+    """True if all are meta, strided, and of one common floating dtype."""
+    first = tensors[0].dtype
+    return first in _LINEAR_MEMORY and all(t.is_meta and t.dtype is first for t in tensors)
+
+
+def _unary(x: torch.Tensor, *_args: Any, **_kwargs: Any) -> Any:
+    return torch.empty_like(x) if _floating(x) and x.is_contiguous() else None
+
+
+def _unary_in_place(x: torch.Tensor, *_args: Any, **_kwargs: Any) -> Any:
+    return x if _floating(x) else None
+
+
+def _binary(x: Any, y: Any, **_kwargs: Any) -> Any:
+    if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor):
+        return None
+    same = x.shape == y.shape and _floating(x, y) and x.is_contiguous() and y.is_contiguous()
+    return torch.empty_like(x) if same else None
+
+
+def _binary_in_place(x: Any, y: Any, **_kwargs: Any) -> Any:
+    if not isinstance(y, torch.Tensor):
+        return None
+    return x if x.shape == y.shape and _floating(x, y) else None
+
+
+def _convolution(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    _output_padding: list[int],
+    groups: int,
+) -> Any:
+    rank = x.dim() - 2
+    if (
+        transposed
+        or rank not in (2, 3)
+        or weight.dim() != x.dim()
+        or not _floating(x, weight, *(() if bias is None else (bias,)))
+        or not (x.is_contiguous() and weight.is_contiguous())
+        or x.shape[1] != weight.shape[1] * groups
+        or weight.shape[0] % groups
+        or (bias is not None and bias.shape != weight.shape[:1])
+        or not len(stride) == len(padding) == len(dilation) == rank
+        or min(stride) < 1
+    ):
+        return None
+    rows = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    sizes = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in rows]
+    if min(sizes) < 1 or x.shape[0] < 1:
+        return None
+    return x.new_empty((x.shape[0], weight.shape[0], *sizes))
+
+
+def _batch_norm(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    mean: torch.Tensor | None,
+    variance: torch.Tensor | None,
+    training: bool,
+    _momentum: float,
+    _eps: float,
+) -> Any:
+    held = [t for t in (weight, bias, mean, variance) if t is not None]
+    if training or mean is None or variance is None or not _floating(x, *held) or not x.is_contiguous():
+        return None
+    if x.dim() < 2 or any(t.shape != x.shape[1:2] for t in held):
+        return None
+    return torch.empty_like(x), x.new_empty((0,)), x.new_empty((0,))
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Any:
+    """``torch.nn.functional.linear``, for recording it as one op."""
+    if (
+        not _floating(x, weight, *(() if bias is None else (bias,)))
+        or weight.dim() != 2
+        or x.dim() < 1
+        or not x.is_contiguous()
+        or x.shape[-1] != weight.shape[1]
+        or (bias is not None and bias.shape != weight.shape[:1])
+    ):
+        return None
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+RULES: dict[Any, Rule] = {
+    _aten.convolution.default: _convolution,
+    _aten.native_batch_norm.default: _batch_norm,
+    **dict.fromkeys(
+        (
+            *(_aten.relu.default, _aten.gelu.default, _aten.silu.default, _aten.sigmoid.default),
+            *(_aten.hardswish.default, _aten.hardsigmoid.default, _aten.hardtanh.default, _aten.tanh.default),
+        ),
+        _unary,
+    ),
+    **dict.fromkeys(
+        (
+            *(_aten.relu_.default, _aten.silu_.default, _aten.hardswish_.default, _aten.hardtanh_.default),
+            *(_aten.sigmoid_.default, _aten.hardsigmoid_.default),
+        ),
+        _unary_in_place,
+    ),
+    **dict.fromkeys((_aten.add.Tensor, _aten.mul.Tensor), _binary),
+    **dict.fromkeys((_aten.add_.Tensor, _aten.mul_.Tensor), _binary_in_place),
+}
