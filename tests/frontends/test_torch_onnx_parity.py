@@ -100,9 +100,13 @@ def folded(module: nn.Module, path: Path) -> int:
     model = onnx.load(path, load_external_data=False)
     sizes = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if len(tensor.dims) == 1}
     kept = sum(sizes[node.input[1]] for node in model.graph.node if node.op_type == "BatchNormalization")
-    norms = sum(m.num_features for m in module.modules() if isinstance(m, nn.BatchNorm2d))
-    biased = any(isinstance(m, nn.Conv2d) and m.bias is not None for m in module.modules())
-    return (norms - kept) * (2 if biased else 1)
+    gone, biased = -kept, False
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            biased = part.bias is not None
+        elif isinstance(part, nn.BatchNorm2d):
+            gone += part.num_features * (2 if biased else 1)
+    return gone
 
 
 def check(module: nn.Module, path: Path, *, dynamo: bool, exact_parameters: bool = True) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision import models
 
 from cnnprof.frontends.torch import composites, recorder
-from cnnprof.frontends.torch.shapes import RULES, linear
+from cnnprof.frontends.torch.shapes import RULES, attention, linear
 from cnnprof.frontends.torch.trace import trace
 from cnnprof.ir import Graph
 
@@ -51,6 +51,33 @@ def test_batch_norm_and_linear() -> None:
     for shape in ((3, 6), (6,), (2, 3, 6), (2, 1, 3, 6)):
         arguments = (empty(*shape), empty(5, 6), empty(5))
         assert described(linear(*arguments)) == described(torch.nn.functional.linear(*arguments))
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 8, 6), (3, 6), (6,)])
+def test_layer_norm(shape: tuple[int, ...]) -> None:
+    for count in range(1, min(len(shape), 2) + 1):
+        over = list(shape[-count:])
+        for held in ((empty(*over), empty(*over)), (empty(*over), None), (None, None)):
+            arguments = (empty(*shape), over, *held, 1e-5)
+            quick = RULES[aten.native_layer_norm.default](*arguments)
+            assert described(quick) == described(aten.native_layer_norm.default(*arguments))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3), (2, 0, 1, 3)])
+@pytest.mark.parametrize("packed", [False, True])
+def test_attention_lies_as_the_cpu_lays_it(order: tuple[int, ...], packed: bool) -> None:
+    shape = [(2, 3, 5, 8)[axis] for axis in order]
+    back = [order.index(axis) for axis in range(4)]
+
+    def heads(device: str) -> list[torch.Tensor]:
+        if packed:
+            whole = torch.zeros(*shape[:3], 24, device=device)
+            return [part.permute(back) for part in whole.chunk(3, -1)]
+        return [torch.zeros(shape, device=device).permute(back) for _ in range(3)]
+
+    real = torch.nn.functional.scaled_dot_product_attention(*heads("cpu"))
+    quick = attention(*heads("meta"))
+    assert (tuple(quick.shape), quick.stride()) == (tuple(real.shape), real.stride())
 
 
 @pytest.mark.parametrize("name", ["add", "mul"])
@@ -103,5 +130,5 @@ def test_whole_graphs_are_the_same_without_the_rules(
     x = empty(2, 3, 64, 96).to(memory_format=layout)
     quick = fingerprint(trace(net, (x,), training=training))
     monkeypatch.setattr(recorder, "RULES", {})
-    monkeypatch.setattr(composites, "linear", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(composites, "_QUICK", {})
     assert fingerprint(trace(net, (x,), training=training)) == quick

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnprof.frontends.torch.recorder import Recorder
 from cnnprof.frontends.torch.schema import bind_arguments, plan_of
-from cnnprof.frontends.torch.shapes import linear
+from cnnprof.frontends.torch.shapes import attention, linear
 from cnnprof.ops.table import lookup
 
 __all__ = ["Composites"]
@@ -50,6 +50,8 @@ _OPENED = {
     F.instance_norm,
 }
 _EINSUM = {torch.einsum, torch.functional.einsum}
+# Marked calls whose result on meta tensors is known without running their inside.
+_QUICK: dict[Any, Callable[..., Any]] = {F.linear: linear, F.scaled_dot_product_attention: attention}
 _ANSWERED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _FLASH_RANK = 4
 
@@ -77,7 +79,8 @@ class Composites(TorchFunctionMode):
         if overload is None:
             return func(*args, **kwargs)
         with self._recorder.muted():
-            result = linear(*args, **kwargs) if func is F.linear and self._recorder.on_meta else None
+            quick = _QUICK.get(func) if self._recorder.on_meta else None
+            result = None if quick is None else quick(*args, **kwargs)
             if result is None:
                 result = func(*args, **kwargs)
         if func in _REVERSED:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["RULES", "linear"]
+__all__ = ["RULES", "attention", "linear"]
 
 _aten = torch.ops.aten
 Rule = Callable[..., Any]
@@ -110,9 +110,53 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
     return x.new_empty((*x.shape[:-1], weight.shape[0]))
 
 
+def _layer_norm(
+    x: torch.Tensor, shape: list[int], weight: torch.Tensor | None, bias: torch.Tensor | None, _eps: float
+) -> Any:
+    held = [t for t in (weight, bias) if t is not None]
+    rank = x.dim() - len(shape)
+    if rank < 0 or not _floating(x, *held) or not x.is_contiguous() or tuple(x.shape[rank:]) != tuple(shape):
+        return None
+    if any(t.shape != x.shape[rank:] for t in held):
+        return None
+    statistics = (*x.shape[:rank], *(1 for _ in shape))
+    return torch.empty_like(x), x.new_empty(statistics), x.new_empty(statistics)
+
+
+def attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **_kwargs: Any,
+) -> Any:
+    """``scaled_dot_product_attention`` with heads, for recording it as one op. The result lies as the fused CPU
+    operator lays it: as the query does."""
+    if not (query.dim() == key.dim() == value.dim() == 4) or not _floating(query, key, value):
+        return None
+    fits = (
+        query.shape[:2] == key.shape[:2] == value.shape[:2]
+        and query.shape[3] == key.shape[3] == value.shape[3]
+        and key.shape[2] == value.shape[2]
+    )
+    if not fits or dropout_p or min(query.shape) < 1 or (attn_mask is not None and is_causal):
+        return None
+    if attn_mask is not None:
+        scores = (*query.shape[:3], key.shape[2])
+        if attn_mask.dim() not in (2, 4) or any(
+            size not in (1, expected)
+            for size, expected in zip(reversed(attn_mask.shape), reversed(scores), strict=False)
+        ):
+            return None
+    return torch.empty_like(query)
+
+
 RULES: dict[Any, Rule] = {
     _aten.convolution.default: _convolution,
     _aten.native_batch_norm.default: _batch_norm,
+    _aten.native_layer_norm.default: _layer_norm,
     **dict.fromkeys(
         (
             *(_aten.relu.default, _aten.gelu.default, _aten.silu.default, _aten.sigmoid.default),
