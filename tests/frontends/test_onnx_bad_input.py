@@ -259,3 +259,16 @@ def test_random_bytes_behind_a_valid_head() -> None:
     for _ in range(300):
         body = rng.randbytes(rng.randrange(1, 120))
         survives(head + bytes([len(body)]) + body)
+
+
+def test_constants_of_two_types_in_one_shape_are_not_mixed() -> None:
+    """A float NaN must not end up among integers."""
+    nodes = [
+        helper.make_node("Constant", [], ["nan"], value_floats=[float("nan")]),
+        helper.make_node("Constant", [], ["one"], value_ints=[1]),
+        helper.make_node("Concat", ["one", "nan"], ["sizes"], axis=0),
+        helper.make_node("Add", ["one", "nan"], ["sum"]),
+        helper.make_node("Reshape", ["x", "sizes"], ["a"]),
+        helper.make_node("Reshape", ["a", "sum"], ["y"]),
+    ]
+    assert loaded(built(nodes, {"x": (2, 3)}, ["y"])).tensors["sizes"].value is None

@@ -102,6 +102,8 @@ def _given(values: Inputs) -> list[Value]:
 def _binary(apply: Callable[[Any, Any], Any], elem: int = 0) -> Callable[[Node, Inputs], Value]:
     def rule(_node: Node, values: Inputs) -> Value:
         operands = _given(values)
+        if apply is not _power and len({value.elem for value in operands}) != 1:
+            raise ValueError("types don't fit")
         kind = elem or operands[0].elem
         shape, spreads = _broadcast(operands)
         result: Sequence[Any] = spreads[0]
@@ -141,6 +143,8 @@ def _mod(node: Node, values: Inputs) -> Value:
 
 def _where(_node: Node, values: Inputs) -> Value:
     operands = _given(values)
+    if operands[1].elem != operands[2].elem:
+        raise ValueError("types don't fit")
     shape, (condition, yes, no) = _broadcast(operands)
     return Value(operands[1].elem, shape, tuple(y if c else n for c, y, n in zip(condition, yes, no, strict=True)))
 

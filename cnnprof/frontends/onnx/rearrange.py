@@ -67,6 +67,8 @@ def _gather(node: Node, values: Inputs) -> Value:
 
 def _concat(node: Node, values: Inputs) -> Value:
     parts = [v for v in values if v is not None]
+    if len({part.elem for part in parts}) != 1:
+        raise ValueError("types don't fit")
     rank = len(parts[0].shape)
     axis = _axis(node.plain("axis", 1), rank)
     shape = list(parts[0].shape)

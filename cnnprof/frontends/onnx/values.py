@@ -147,7 +147,9 @@ def attr_value(attr: Attr) -> Value | None:
     if kind == AttrKind.FLOAT:
         return Value(1, (), (value,))
     if kind in (AttrKind.INTS, AttrKind.FLOATS) and len(value) <= MAX_ELEMENTS:
-        return Value(7 if kind == AttrKind.INTS else 1, (len(value),), value)
+        number: type = int if kind == AttrKind.INTS else float
+        if all(type(item) is number for item in value):  # a damaged attribute may fill both fields
+            return Value(7 if number is int else 1, (len(value),), value)
     return None
 
 
