@@ -13,7 +13,7 @@ from torch import nn
 from cnnprof.analyses.complexity import complexity
 from cnnprof.errors import CnnprofError, DependencyError, ModelError, UsageError
 from cnnprof.frontends.inputs import InputSpec, parse_inputs
-from cnnprof.frontends.torch.references import load_reference
+from cnnprof.frontends.torch.references import load_module, load_reference
 from cnnprof.frontends.torch.trace import trace
 
 NETS = '''
@@ -134,8 +134,9 @@ def test_factory_by_import_path() -> None:
     assert len(load("torch.nn:ReLU", "1x3")) == 1
 
 
-def test_factory_that_needs_values_is_built_on_the_cpu(nets: str) -> None:
+def test_factory_that_computes_still_allocates_no_weights(nets: str) -> None:
     state = torch.get_rng_state()
+    assert {p.device.type for p in load_module(f"{nets}:picky").module.parameters()} == {"meta"}
     assert complexity(load(f"{nets}:picky", "1x4")).macs == 16
     assert torch.equal(state, torch.get_rng_state())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -43,6 +44,29 @@ class _SkipFilling(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+_EMPTY = frozenset({torch.empty, torch.empty_strided})
+_FILLED = frozenset({torch.zeros, torch.ones, torch.full, torch.rand, torch.randn})
+_SMALL = 1 << 16
+
+
+class _WeightsOnMeta(TorchFunctionMode):
+    """Only what layers make their weights with goes to the meta device, so that a factory that computes (widths,
+    drop rates) finds its values."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if options.get("device") is None and (func in _EMPTY or (func in _FILLED and _large(args, options))):
+            options["device"] = "meta"
+        return func(*args, **options)
+
+
+def _large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    size = kwargs.get("size", args[0] if args and isinstance(args[0], (tuple, list)) else args)
+    return isinstance(size, (tuple, list)) and math.prod(d for d in size if isinstance(d, int)) > _SMALL
+
+
 class Built:
     """A module, and how to make it again with real weights (None where it has them)."""
 
@@ -52,19 +76,23 @@ class Built:
 
 
 def build(factory: Callable[[], Any], reference: str) -> Built:
-    """Call ``factory`` on the meta device, or on the CPU if it can't be built there.
+    """Call ``factory`` on the meta device; with only its weights there if it computes; or on the CPU.
 
     Raises :class:`ModelError` if it fails on the CPU too, or returns no module.
     """
     with random_state_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            with torch.device("meta"), _SkipFilling():
-                module = factory()
-            on_meta = True
-        except CnnprofError:
-            raise
-        except Exception:  # whatever stops it on meta, the CPU run below reports the real cause
+        module, on_meta = None, True
+        for place in (torch.device("meta"), _WeightsOnMeta()):
+            try:
+                with place, _SkipFilling():
+                    module = factory()
+                break
+            except CnnprofError:
+                raise
+            except Exception:  # whatever stops it on meta, the CPU run below reports the real cause
+                module = None
+        else:
             module, on_meta = _really(factory, reference), False
     if not isinstance(module, nn.Module):
         raise ModelError(
