@@ -40,7 +40,7 @@ def crosscheck_reference(
     loaded = load_module(reference, kwargs)
     chosen: Inputs = tuple(inputs) or loaded.inputs
     if chosen is None:
-        raise UsageError(
+        raise ModelError(
             f"{reference}: the size of its input isn't known",
             f"cnnprof crosscheck {reference} --input 1x3x224x224 (or what it takes)",
         )

@@ -259,14 +259,14 @@ def test_an_import_that_fails(tmp_path: Path) -> None:
 
 
 def test_wrong_inputs(nets: str) -> None:
-    assert "--input 1x3x224x224" in refused(UsageError, f"{nets}:make")
+    assert "--input 1x3x224x224" in refused(ModelError, f"{nets}:make")
     assert "expected 4 features" in refused(ModelError, f"{nets}:Looks", "5x3")
     text = refused(ModelError, f"{nets}:make", "1x4x8x6")
     assert "in 0: Conv2d(3, 4, kernel_size=(3, 3)" in text
     assert "shape doesn't fit" in text
     assert "int64:1x128" in refused(ModelError, f"{nets}:Tokens", "1x12")
-    assert "image" in refused(UsageError, f"{nets}:Two", "picture=1x3x8x6")
-    assert "forward takes" in refused(UsageError, f"{nets}:Two", "mask=1x1x8x6")
+    assert "image" in refused(ModelError, f"{nets}:Two", "picture=1x3x8x6")
+    assert "forward takes" in refused(ModelError, f"{nets}:Two", "mask=1x1x8x6")
     assert "dtype" in refused(ModelError, f"{nets}:make", "float64:1x3x8x6")
     assert "got str" in refused(ModelError, f"{nets}:Text", "1x3")
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnprof.errors import UsageError
+from cnnprof.errors import ModelError, UsageError
 from cnnprof.frontends.inputs import InputSpec
 from cnnprof.frontends.torch.dtypes import torch_dtype
 from cnnprof.frontends.torch.substrate import Cpu, Substrate
@@ -38,7 +38,7 @@ class Arguments:
 def plan_arguments(module: nn.Module, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Sort ``inputs`` into positional and keyword arguments; leaves are still descriptions.
 
-    Raises :class:`UsageError` for a name that ``forward`` doesn't take, or one given twice.
+    Raises :class:`ModelError` if ``forward`` doesn't take these, :class:`UsageError` for one given twice.
     """
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
@@ -155,7 +155,7 @@ def _check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
         signature.bind(*args, **kwargs)
     except TypeError as error:
         takes = ", ".join(str(p) for p in signature.parameters.values()) or "nothing"
-        raise UsageError(
+        raise ModelError(
             f"inputs of {type(module).__name__}: {error}",
             f"its forward takes ({takes}); give each with --input NAME=SHAPE",
         ) from error

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from cnnprof.errors import UsageError
+from cnnprof.errors import ModelError, UsageError
 from cnnprof.frontends.inputs import InputSpec
 from cnnprof.frontends.torch.arguments import Inputs
 from cnnprof.frontends.torch.build import build
@@ -78,7 +78,7 @@ def load_reference(
     loaded = load_module(reference, kwargs)
     chosen: Inputs = tuple(inputs) or loaded.inputs
     if chosen is None:
-        raise UsageError(
+        raise ModelError(
             f"{reference}: the size of its input isn't known",
             f"cnnprof analyze {reference} --input 1x3x224x224 (or what it takes)",
         )

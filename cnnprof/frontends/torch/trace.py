@@ -65,7 +65,7 @@ def trace(
 
     ``inputs``: see :mod:`cnnprof.frontends.torch.arguments`. ``rebuild`` makes the module anew with real weights,
     for models that were built on the meta device and turn out to need values. Raises :class:`ModelError` if the
-    model fails on these inputs, :class:`UsageError` if they don't fit its ``forward``.
+    model fails on these inputs or doesn't take them, :class:`UsageError` if the options don't go together.
     """
     if not isinstance(module, nn.Module):
         raise ModelError(
