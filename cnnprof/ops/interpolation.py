@@ -6,8 +6,11 @@ torch multiplies by its inverse), because there a rounding decides which pixel i
 and cubic a tap counts unless its distance is a zero of the kernel, to within the rounding of a coordinate.
 
 Sources: the ONNX Resize specification; ATen's UpSample kernels; Keys 1981 for the cubic kernel; with
-antialiasing Pillow's resampling, which both follow (the kernel widened by the reduction factor, cut at the
-border).
+antialiasing Pillow's resampling, which both follow (the kernel widened by the reduction factor; torch cuts it at
+the border, ONNX repeats the border unless outside is excluded).
+
+Where runtimes differ, ONNX's reference evaluator decides. onnxruntime puts the one output of 3 → 1 with
+half_pixel_symmetric at a hair below 1 and floors it to 0; the specification's formula gives 1 exactly, as here.
 """
 
 from __future__ import annotations
@@ -138,7 +141,7 @@ def _taps(axis: AxisResize, x: float) -> tuple[int, ...]:
     taps = [
         j for j in range(math.floor(x - reach), math.ceil(x + reach) + 1) if _reaches(axis.mode, abs(j - x) / stretch)
     ]
-    if axis.exclude_outside or axis.antialias:
+    if axis.exclude_outside or (axis.antialias and axis.ratio is not None):
         return tuple(j for j in taps if 0 <= j <= last)
     return tuple(sorted({min(max(j, 0), last) for j in taps}))
 

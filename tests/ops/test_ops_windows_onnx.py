@@ -157,10 +157,35 @@ def test_resize_interpolated(coordinate: str, mode: str, exclude: int) -> None:
         check("Resize", (1, 1, 1, 10), None, [1.0, 1.0, 1.0, scale], **common)
 
 
-@pytest.mark.parametrize("mode", ["linear", "cubic"])
-def test_resize_antialiased(mode: str) -> None:
-    for size, out in SIZES:
-        check("Resize", (1, 1, 1, size), None, None, [1, 1, 1, out], mode=mode, antialias=1)
+@pytest.mark.parametrize("coordinate", ["half_pixel", "asymmetric"])
+@pytest.mark.parametrize(("mode", "exclude"), [("linear", 0), ("cubic", 0), ("cubic", 1)])
+def test_resize_antialiased(coordinate: str, mode: str, exclude: int) -> None:
+    common = {"mode": mode, "coordinate_transformation_mode": coordinate, "exclude_outside": exclude, "antialias": 1}
+    for size, out in (*SIZES, (20, 14)):
+        check("Resize", (1, 1, 1, size), None, None, [1, 1, 1, out], **common)
+
+
+def test_resize_to_one_position_is_the_references() -> None:
+    """3 → 1: (0 + ½)·3 − ½ = 1. onnxruntime reads 0, onnx's reference evaluator 1."""
+    from onnx.reference import ReferenceEvaluator
+
+    attributes = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "half_pixel_symmetric"}
+    node = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], **attributes)
+    x = np.arange(3, dtype=np.float32).reshape(1, 1, 1, 3)
+    graph = helper.make_graph(
+        [node],
+        "resize",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 1, 1, 1))],
+        [helper.make_tensor("sizes", TensorProto.INT64, [4], [1, 1, 1, 1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    assert ReferenceEvaluator(model).run(None, {"x": x})[0].ravel().tolist() == [1.0]
+    inputs = (Tensor("x", (1, 1, 1, 3)), None, None, constant("sizes", [1, 1, 1, 1]))
+    call = Call("onnx:Resize", inputs, (Tensor("y", (1, 1, 1, 1)),), attributes, OPSET)
+    spec, canonical = table.resolve("onnx:Resize", call)  # type: ignore[misc]
+    assert spec.window is not None
+    assert pull(spec.window(canonical, 0)[0], {(0, 0, 0, 0)}, (1, 1, 1, 3)) == {(0, 0, 0, 1)}
 
 
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
