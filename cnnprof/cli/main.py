@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rf": ("cnnprof.cli.rf", "What each layer sees of the input: its receptive field."),
     "memory": ("cnnprof.cli.memory", "What is alive when, the peak, and what would lower it."),
     "predict": ("cnnprof.cli.predict", "How long a model takes on a device, without running it."),
+    "measure": ("cnnprof.cli.measure", "Run a model here and say how long it takes."),
     "devices": ("cnnprof.cli.devices", "Devices that latency can be predicted for."),
     "report": ("cnnprof.cli.report", "HTML reports: a site, or one file."),
     "compare": ("cnnprof.cli.compare", "Several models side by side."),
@@ -102,13 +104,13 @@ def entry() -> NoReturn:
         sys.exit(0)
     except CnnprofError as error:
         if debug:
-            raise
+            traceback.print_exc()  # and still the error's own exit code: 1 would mean that the gate says no
         _leave(error.exit_code, f"error: {error}")
     except KeyboardInterrupt:
         _leave(130, "interrupted")
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()  # and still the error's own exit code: 1 would mean that the gate says no
         _leave(3, f"error: internal: {type(error).__name__}: {error}; run again with --debug and report it")
     sys.exit(code if isinstance(code, int) else 0)
 

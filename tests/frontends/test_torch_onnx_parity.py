@@ -59,7 +59,7 @@ def exported(module: nn.Module, path: Path, *, dynamo: bool) -> Graph:
     """As users export: constants folded, norms folded into convolutions."""
     logging.disable(logging.WARNING)
     try:
-        torch.onnx.export(module, (torch.zeros(shape_for(module)),), path, dynamo=dynamo, verbose=False)
+        torch.onnx.export(module, (torch.zeros(shape_for(module)),), str(path), dynamo=dynamo, verbose=False)
     finally:
         logging.disable(logging.NOTSET)
     return load_onnx(path, inputs=(), reference=str(path))
@@ -115,7 +115,8 @@ def check(module: nn.Module, path: Path, *, dynamo: bool, exact_parameters: bool
     assert theirs.complete, theirs.unknown
     assert mine.complete, mine.unknown
     assert by_kind(ours) == by_kind(graph)
-    assert sum(by_kind(graph).values()) == theirs.macs
+    # Equal in total where nothing is computed from constants; an exporter may do some of that once and for all.
+    assert sum(by_kind(ours).values()) <= theirs.macs <= mine.macs
     assert mine.parameters == sum(p.numel() for p in module.parameters())
     if exact_parameters:
         assert theirs.parameters == mine.parameters - folded(module, path) + tables(module)
@@ -127,8 +128,9 @@ def tables(module: nn.Module) -> int:
     (together as large again) are float constants, which is what ONNX has to go by."""
     blocks = [part for part in module.modules() if hasattr(part, "relative_position_bias_table")]
     biases = sum(
-        part.relative_position_index.numel() * part.num_heads - part.relative_position_bias_table.numel()
+        part.relative_position_index.numel() * table.shape[1] - table.numel()
         for part in blocks
+        for table in [part.relative_position_bias_table]
     )
     # In the small network one block is shifted, at 8x12 of the 64x96 input.
     return biases + (2 * 8 * 12 if blocks else 0)
@@ -152,7 +154,7 @@ def test_every_classification_model_agrees(name: str, dynamo: bool, tmp_path: Pa
     if name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": False}
     module = randomised(models.get_model(name, weights=None, **options))
-    # Swin's exports hold computed tables and masks instead of the parameters they come from: see tables().
+    # Swin's and MaxViT's exports hold computed tables and masks instead of the parameters they come from: see tables().
     module.image_size = 224
-    exact = not name.startswith("swin")
+    exact = not name.startswith(("swin", "maxvit"))
     check(module, tmp_path / "net.onnx", dynamo=dynamo, exact_parameters=exact)

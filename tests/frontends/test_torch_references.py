@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -269,6 +270,46 @@ def test_wrong_inputs(nets: str) -> None:
     assert "forward takes" in refused(ModelError, f"{nets}:Two", "mask=1x1x8x6")
     assert "dtype" in refused(ModelError, f"{nets}:make", "float64:1x3x8x6")
     assert "got str" in refused(ModelError, f"{nets}:Text", "1x3")
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nn.Linear(4, 4), (2, 4)),
+        (lambda: nn.Conv2d(3, 4, 3, bias=False), (1, 3, 8, 8)),
+        (lambda: nn.Conv2d(3, 4, 3), (1, 3, 8, 8)),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, bias=False), (1, 3, 8, 8)),
+        (lambda: nn.BatchNorm2d(3), (1, 3, 8, 8)),
+        (lambda: nn.LayerNorm(4), (2, 4)),
+        (lambda: nn.GroupNorm(1, 3), (1, 3, 8, 8)),
+        (lambda: nn.LSTM(4, 4), (5, 2, 4)),
+        (lambda: nn.TransformerEncoderLayer(4, 2, 4), (5, 2, 4)),
+    ],
+)
+def test_a_dtype_that_a_real_run_refuses_is_refused(make: Any, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = torch.ones(shape, dtype=dtype)
+    with pytest.raises((RuntimeError, ValueError)):  # the oracle: torch itself
+        make()(x)
+    with pytest.raises(ModelError, match="dtype|type|not implemented"):
+        trace(make(), (x,))
+
+
+def test_mixed_precision_that_a_real_run_takes_is_taken() -> None:
+    x = torch.ones(1, 3, 8, 8, dtype=torch.bfloat16)
+    nn.BatchNorm2d(3).eval()(x)
+    assert len(trace(nn.BatchNorm2d(3), (x,))) == 1
+
+    class Autocast(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return self.fc(self.fc(x))
+
+    assert complexity(trace(Autocast(), (2, 4))).macs == 2 * 32
 
 
 def test_unknown_names_offer_the_nearest() -> None:

@@ -32,6 +32,14 @@ __all__ = ["Recorder"]
 _SMALL = 1 << 16
 # The same data under another name: no op.
 _ALIASES = frozenset({"aten:detach.default", "aten:detach_.default", "aten:lift_fresh.default", "aten:alias.default"})
+# Where data and weights must be of one type (by the positions of the two), which meta kernels don't check.
+_ONE_DTYPE = {
+    **dict.fromkeys(("convolution", "linear", "matmul", "mm", "bmm", "mv", "dot"), (0, 1)),
+    **dict.fromkeys(("scaled_dot_product_attention", "native_batch_norm"), (0, 1)),
+    **dict.fromkeys(("native_layer_norm", "native_group_norm"), (0, 1)),
+    **dict.fromkeys(("addmm", "baddbmm"), (1, 2)),
+}
+_REDUCED = frozenset({torch.float16, torch.bfloat16})
 _FACTORIES_BY_SIZE = frozenset({"empty", "zeros", "ones", "full", "rand", "randn"})
 
 
@@ -137,6 +145,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def record(self, plan: Plan, bound: Bound, result: Any) -> None:
         """Add the op of a call that has just run with these (original) arguments."""
         outputs = _results(result)
+        if plan.base in _ONE_DTYPE:
+            _check_dtypes(plan, bound)
         if plan.op_type in _ALIASES and bound.tensors[0] is not None:
             self._alias(bound.tensors[0], outputs)
             return
@@ -248,13 +258,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.ledger.add(tensor, name, name)
 
     def _size_storage(self, tensor: torch.Tensor, storage: str) -> None:
-        """State a storage's bytes where its first tensor doesn't fill it."""
+        """State a new storage's bytes. Always: a view that repeats it (expand) may look larger later on."""
         try:
             nbytes = tensor.untyped_storage().nbytes()
         except (NotImplementedError, RuntimeError):
             return
-        if nbytes != tensor.numel() * tensor.element_size():
-            self.builder.set_storage_bytes(storage, nbytes)
+        self.builder.set_storage_bytes(storage, nbytes)
 
     def _scope(self) -> str:
         current = self._scopes.current
@@ -326,6 +335,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return kwargs
         large = math.prod(int(dim) for dim in size) > _SMALL
         return {**kwargs, "device": torch.device("meta")} if large else kwargs
+
+
+def _check_dtypes(plan: Plan, bound: Bound) -> None:
+    """Raise what a real run would. Norms may keep float32 weights for reduced-precision data."""
+    first, second = (bound.tensors[index] for index in _ONE_DTYPE[plan.base])
+    if first is None or second is None or first.dtype is second.dtype:
+        return
+    mixed_norm = plan.base.endswith("norm") and first.dtype in _REDUCED and second.dtype is torch.float32
+    if not mixed_norm and not any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")):
+        raise TypeError(f"{plan.base}: expected one dtype, got {first.dtype} and {second.dtype}")
 
 
 def _no_recording() -> Any:
