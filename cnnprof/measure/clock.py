@@ -82,7 +82,8 @@ class SystemClock:
 
 
 def _cpu_times() -> tuple[float | None, float | None]:
-    """(steal, busy) seconds since boot, from the first line of /proc/stat: user nice system idle iowait irq softirq steal."""
+    """(steal, busy) seconds since boot: the first line of /proc/stat holds user nice system idle iowait irq softirq
+    steal."""
     try:
         fields = Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:]
         ticks = os.sysconf("SC_CLK_TCK")

@@ -70,7 +70,11 @@ def summarise(visits: Sequence[Sequence[Sample]], *, single_thread: bool, seed: 
     if not samples:
         raise ValueError("no samples to summarise")
     take = _cpu_values if single_thread else _wall_values
-    of = (lambda values: quantile(values, 0.2)) if single_thread else (lambda values: quantile(values, 0.5))
+    share = 0.2 if single_thread else 0.5
+
+    def of(values: Sequence[float]) -> float:
+        return quantile(values, share)
+
     groups = [take(visit) for visit in (_undisturbed(kept) if single_thread else kept)]
     middle = quantile([of(values) for values in groups], 0.5)
     half = max(_student(groups, of), _bootstrap(groups, of, seed))

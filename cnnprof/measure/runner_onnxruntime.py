@@ -1,0 +1,161 @@
+"""onnxruntime as a runner. Layer times come from its profile; fused nodes map back to the layers they cover."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnnprof.errors import DependencyError, DeviceError, ModelError
+from cnnprof.frontends.onnx.structure import FileNode, file_nodes
+from cnnprof.ir import DType, Graph
+from cnnprof.measure.clock import Clock, SystemClock
+from cnnprof.measure.hardware import installed, processor
+from cnnprof.measure.onnxruntime_map import covered
+from cnnprof.measure.runner import LayerTimes, least
+
+__all__ = ["OnnxRuntimeRunner"]
+
+_KERNEL = "_kernel_time"
+
+
+class OnnxRuntimeRunner:
+    """An ONNX model on onnxruntime. ``source`` is a path, or the model's bytes. Raises
+    :class:`DependencyError` (exit 4, with the install line), :class:`DeviceError` (no CUDA provider),
+    :class:`ModelError` (onnxruntime refuses the model, or lacks an operator)."""
+
+    def __init__(self, source: str | Path | bytes, graph: Graph, *, threads: int = 1, device: str = "cpu") -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise DependencyError(
+                "onnxruntime is not installed", "python -m pip install 'cnnprof[onnxruntime]'"
+            ) from None
+        import numpy as np
+
+        self._ort = onnxruntime
+        onnxruntime.set_default_logger_severity(4)
+        self.name, self.device, self.threads = "onnxruntime", device, threads
+        self.title = processor() if device == "cpu" else "CUDA"
+        self.versions: Mapping[str, str] = installed("onnxruntime")
+        self.single_thread = threads == 1 and device == "cpu"
+        self._graph = graph
+        self._source = source if isinstance(source, bytes) else str(source)
+        self._providers = ["CPUExecutionProvider"]
+        if device == "cuda":
+            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+                raise DeviceError(
+                    "--device cuda: this onnxruntime has no CUDA provider", "python -m pip install onnxruntime-gpu"
+                )
+            self._providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        generator = np.random.default_rng(0)
+        self._feed = {name: _random(generator, graph, name) for name in graph.inputs}
+        first = graph.tensors[graph.inputs[0]].shape if graph.inputs else None
+        self.batch = first[0] if first else 1
+        self._session = self._made(self._options())
+        self.run()
+
+    def _options(self) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        return options
+
+    def _made(self, options: Any) -> Any:
+        try:
+            return self._ort.InferenceSession(self._source, options, providers=self._providers)
+        except Exception as error:
+            raise ModelError(
+                f"{self._graph.source.reference}: onnxruntime can't load it: {_line(error)}",
+                "check that its operators exist in this onnxruntime",
+            ) from None
+
+    def clock(self) -> Clock:
+        return SystemClock()
+
+    def run(self) -> None:
+        try:
+            self._session.run(None, self._feed)
+        except Exception as error:
+            raise ModelError(
+                f"{self._graph.source.reference}: its run failed: {_line(error)}", "check --input"
+            ) from None
+
+    def layer_times(self, passes: int) -> LayerTimes:
+        with tempfile.TemporaryDirectory() as folder:
+            options = self._options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
+            session = self._made(options)
+            totals = []
+            for _ in range(passes + 1):
+                began = time.perf_counter()
+                session.run(None, self._feed)
+                totals.append(time.perf_counter() - began)
+            profile = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+            nodes = file_nodes(Path(folder) / "optimized.onnx")
+        return _layer_times(profile, nodes, self._graph, min(totals[1:]))
+
+    def close(self) -> None:
+        self._session = None
+
+
+def _layer_times(
+    profile: list[dict[str, Any]], nodes: tuple[FileNode, ...], graph: Graph, total_s: float
+) -> LayerTimes:
+    """The least time of every node over the passes (the first, which warms up, apart), by IR op."""
+    by_node: dict[str, list[float]] = {}
+    for event in profile:
+        name = str(event.get("name", ""))
+        if event.get("cat") == "Node" and name.endswith(_KERNEL):
+            by_node.setdefault(name.removesuffix(_KERNEL), []).append(float(event["dur"]) * 1e-6)
+    times = least([{name: min(values[1:] or values) for name, values in by_node.items()}])
+    ops = covered(nodes, graph)
+    seconds: dict[str, float] = {}
+    fused: dict[str, tuple[str, ...]] = {}
+    elsewhere = 0.0
+    for name, spent in times.items():
+        layers = ops.get(name, ())
+        if not layers:
+            elsewhere += spent
+            continue
+        head = _head(layers, graph)
+        seconds[head] = seconds.get(head, 0.0) + spent
+        fused[head] = (*fused.get(head, ()), *(layer for layer in layers if layer != head))
+    return LayerTimes(seconds=seconds, fused=fused, elsewhere_s=elsewhere, total_s=total_s)
+
+
+def _head(layers: tuple[str, ...], graph: Graph) -> str:
+    """The layer that a fused node stands for: the one with a weight matrix, else the first."""
+    for name in layers:
+        if graph.op_by_name[name].kind in ("conv", "conv_transpose", "linear", "matmul"):
+            return name
+    return layers[0]
+
+
+def _random(generator: Any, graph: Graph, name: str) -> Any:
+    import numpy as np
+
+    tensor = graph.tensors[name]
+    shape = tensor.shape or ()
+    kinds: Mapping[DType, Any] = {
+        DType.FLOAT32: np.float32, DType.FLOAT64: np.float64, DType.FLOAT16: np.float16, DType.INT64: np.int64,
+        DType.INT32: np.int32, DType.UINT8: np.uint8, DType.INT8: np.int8, DType.BOOL: np.bool_,
+    }  # fmt: skip
+    kind = kinds.get(tensor.dtype)
+    if kind is None:
+        raise ModelError(f"input {name!r}: no random values of {tensor.dtype.value}", "measure another model")
+    if tensor.dtype.is_float:
+        return generator.random(shape).astype(kind)
+    return generator.integers(0, 2, shape).astype(kind)
+
+
+def _line(error: Exception) -> str:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text[:200]}"
