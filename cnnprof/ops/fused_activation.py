@@ -33,7 +33,7 @@ _UNITS = {
     "elu": Work(cmp=1, add=1, mul=1, transcendental=1),
     "silu": Work(mul=1, transcendental=1),
     "swish": Work(mul=1, transcendental=1),
-    "gelu": Work(mul=2, div=1, add=1, transcendental=1),
+    "gelu": Work(mul=3, add=1, transcendental=1),
     "fastgelu": _TANH_GELU,
     "geluapprox": _TANH_GELU,
 }

@@ -16,7 +16,7 @@ from cnnprof.ops.work import Work
 HERE = Path(__file__).parent
 # The files with a table of (kind, spelling, inputs, output shapes, attributes, work); together they hold every kind.
 TABLES = (
-    *("conv", "linear", "pool", "norm", "attention", "recurrent", "quantize"),
+    *("conv", "linear", "pool", "norm", "attention", "recurrent", "quantize", "experts"),
     *("elementwise", "moving", "reduce", "signal", "training"),
 )
 # roi_pool only ever says that it can't be counted: how many elements a bin holds depends on the boxes.
@@ -155,7 +155,8 @@ NOT_BY_BATCH = {
         *("median", "search", "weight_norm", "weight_norm_backward"),
     },
     "works on a table or a fixed number of places, whatever the batch": {
-        *("matmul_blockwise", "embedding_bag", "roi_align", "crop_and_resize", "scatter_reduce", "add_quantized"),
+        *("matmul_blockwise", "matmul_blockwise_shared", "mixture_of_experts_quantized"),
+        *("embedding_bag", "roi_align", "crop_and_resize", "scatter_reduce", "add_quantized"),
         *("cosine_window", "blackman_window", "mel_weight_matrix", "random_uniform"),
     },
 }
