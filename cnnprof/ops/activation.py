@@ -1,23 +1,20 @@
-"""Activation functions, gates, softmax and dropout.
+"""Activation functions, gates and dropout.
 
 Work per element of the output, as the counting convention states it: relu and clip 1; leaky relu and
-prelu 2; hard-sigmoid 3; hard-swish 4; silu 1 transcendental + 1; gelu (erf) 1 + 4; softmax 4 + 1.
+prelu 2; hard-sigmoid 3; hard-swish 4; silu 1 transcendental + 1; gelu (erf) 1 + 4.
 Where the convention is silent: gelu (tanh) 0.5·x·(1 + tanh(c·(x + 0.044715·x³))) is 6 mul + 2 add + 1;
-softplus log(1 + exp x) is 2 + 1; mish x·tanh(softplus x) is 3 + 2; log-softmax is softmax with the division
-replaced by a subtraction, and one logarithm a row. Dropout at inference is the identity; in training it
-is a comparison with random bits and two multiplications (mask, scale); the generator's integer
+softplus log(1 + exp x) is 2 + 1; mish x·tanh(softplus x) is 3 + 2. Dropout at inference is the identity; in
+training it is a comparison with random bits and two multiplications (mask, scale); the generator's integer
 arithmetic is not counted. Slopes and bounds are dropped from the attributes: they change no cost.
 """
 
 from __future__ import annotations
 
-import math
-
 from cnnprof.ir.tensor import Role
 from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx, pointwise, without_attributes
-from cnnprof.ops.rules import linear_formula, per_output, pointwise_window
+from cnnprof.ops.rules import linear_formula, per_output, pointwise_window, same_shape
 from cnnprof.ops.spec import Call, Memory, OpSpec
-from cnnprof.ops.window import All, Axes, AxisMap, Relation, Same, Slide
+from cnnprof.ops.window import Axes, AxisMap, Relation, Same, Slide
 from cnnprof.ops.work import Work
 
 __all__ = ["SPECS"]
@@ -86,52 +83,6 @@ def _swiglu_work(call: Call) -> Work:
     return Work(mul=3 if call.get("scaled", False) else 2, transcendental=1) * call.out_elements()
 
 
-# -- softmax: every position along its axes -----------------------------------------------------------
-
-
-def _softmax_from_onnx(call: Call) -> Call:
-    """Before opset 13 Softmax flattened everything from ``axis`` (default 1) on into one row."""
-    rank = len(call.shape(0))
-    if 0 < call.opset < 13:
-        first = axis_of(call.get("axis", 1), rank)
-        return call.with_attributes({"axes": tuple(range(first, rank))})
-    return call.with_attributes({"axes": (axis_of(call.get("axis", -1), rank),)})
-
-
-def _softmax_from_aten(call: Call) -> Call:
-    return call.with_attributes({"axes": (axis_of(call.get("dim", -1), len(call.shape(0))),)})
-
-
-def _rows(call: Call) -> int:
-    """How many rows are normalised."""
-    shape, axes = call.shape(0), call.attr("axes")
-    return math.prod(size for axis, size in enumerate(shape) if axis not in axes)
-
-
-def _softmax_work(call: Call) -> Work:
-    return Work(cmp=1, add=2, div=1, transcendental=1) * call.elements(0)
-
-
-def _log_softmax_work(call: Call) -> Work:
-    return Work(cmp=1, add=3, transcendental=1) * call.elements(0) + FUN * _rows(call)
-
-
-def _hardmax_work(call: Call) -> Work:
-    return Work(cmp=2) * call.elements(0)  # find the largest, then compare with it
-
-
-def _softmax_window(call: Call, _output: int) -> tuple[Relation | None, ...]:
-    axes = call.attr("axes") if "axes" in call.attributes else (len(call.shape(0)) - 1,)
-    maps: tuple[AxisMap, ...] = tuple(
-        All() if axis in axes else Same(axis) for axis in range(len(call.shape(0)))
-    )
-    return (Axes(maps), *(None for _ in call.inputs[1:]))
-
-
-def _same_shape(call: Call) -> tuple[tuple[int, ...] | None, ...]:
-    return (call.shape(0),) * max(1, len(call.outputs))
-
-
 # -- gates that halve an axis -----------------------------------------------------------------------------
 
 
@@ -147,8 +98,7 @@ def _halves_window(call: Call, _output: int) -> tuple[Relation | None, ...]:
     """Output o reads o and o + half along the axis."""
     shape, gate = call.shape(0), call.attr("axis")
     maps: tuple[AxisMap, ...] = tuple(
-        Slide(axis, kernel=2, dilation=size // 2) if axis == gate else Same(axis)
-        for axis, size in enumerate(shape)
+        Slide(axis, kernel=2, dilation=size // 2) if axis == gate else Same(axis) for axis, size in enumerate(shape)
     )
     return (Axes(maps), *(None for _ in call.inputs[1:]))
 
@@ -220,7 +170,7 @@ SPECS: tuple[OpSpec, ...] = (
         work=per_output(Work(cmp=1, mul=1)),
         formula=linear_formula,
         window=pointwise_window,
-        shapes=_same_shape,
+        shapes=same_shape,
         roles=_BIAS,
         spellings=(*onnx("PRelu"), *aten("prelu _prelu_kernel")),
     ),
@@ -229,7 +179,7 @@ SPECS: tuple[OpSpec, ...] = (
         work=per_output(GELU + Work(add=1)),
         formula=linear_formula,
         window=pointwise_window,
-        shapes=_same_shape,
+        shapes=same_shape,
         roles=_BIAS,
         spellings=microsoft("BiasGelu"),
     ),
@@ -238,7 +188,7 @@ SPECS: tuple[OpSpec, ...] = (
         work=_fast_gelu_work,
         formula=linear_formula,
         window=pointwise_window,
-        shapes=_same_shape,
+        shapes=same_shape,
         roles=_BIAS,
         spellings=microsoft("FastGelu"),
     ),
@@ -247,7 +197,7 @@ SPECS: tuple[OpSpec, ...] = (
         work=_bias_add_work,
         formula=linear_formula,
         window=pointwise_window,
-        shapes=_same_shape,
+        shapes=same_shape,
         roles=_BIAS,
         spellings=microsoft("BiasAdd"),
     ),
@@ -256,7 +206,7 @@ SPECS: tuple[OpSpec, ...] = (
         work=_bias_dropout_work,
         formula=linear_formula,
         window=pointwise_window,
-        shapes=_same_shape,
+        shapes=same_shape,
         roles=_BIAS,
         spellings=microsoft("BiasDropout BitmaskBiasDropout", _bias_dropout),
     ),
@@ -277,43 +227,13 @@ SPECS: tuple[OpSpec, ...] = (
         shapes=_halves_shapes,
         spellings=aten("glu", _glu_axis),
     ),
-    OpSpec(
-        kind="softmax",
-        work=_softmax_work,
-        formula=linear_formula,
-        window=_softmax_window,
-        shapes=_same_shape,
-        spellings=(
-            *onnx("Softmax", _softmax_from_onnx),
-            *aten("_softmax softmax _safe_softmax", _softmax_from_aten),
-        ),
-    ),
-    OpSpec(
-        kind="log_softmax",
-        work=_log_softmax_work,
-        formula=linear_formula,
-        window=_softmax_window,
-        shapes=_same_shape,
-        spellings=(
-            *onnx("LogSoftmax", _softmax_from_onnx),
-            *aten("_log_softmax log_softmax", _softmax_from_aten),
-        ),
-    ),
-    OpSpec(
-        kind="hardmax",
-        work=_hardmax_work,
-        formula=linear_formula,
-        window=_softmax_window,
-        shapes=_same_shape,
-        spellings=onnx("Hardmax", _softmax_from_onnx),
-    ),
     moving(
         "dropout",
         pointwise_window,
         onnx("Dropout", without_attributes, lambda call: not _training(call)),
         aten("dropout native_dropout", without_attributes, lambda call: not _training(call)),
         memory=Memory.VIEW,
-        shapes=_same_shape,
+        shapes=same_shape,
     ),
     pointwise(
         "random_dropout",
@@ -321,6 +241,6 @@ SPECS: tuple[OpSpec, ...] = (
         onnx("Dropout", without_attributes, _training),
         microsoft("BitmaskDropout", without_attributes),
         aten("dropout native_dropout", without_attributes, _training),
-        shapes=_same_shape,
+        shapes=same_shape,
     ),
 )

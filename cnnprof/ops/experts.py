@@ -20,7 +20,7 @@ from typing import Any
 
 from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.fused_activation import activation_unit
-from cnnprof.ops.rules import product
+from cnnprof.ops.rules import product, same_shape
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, UncountableError
 from cnnprof.ops.window import All, Axes, Relation, Same
 from cnnprof.ops.work import NO_WORK, Work
@@ -123,10 +123,6 @@ def _rowwise_window(call: Call, output: int) -> tuple[Relation | None, ...]:
     )
 
 
-def _like_input(call: Call) -> tuple[Shape | None, ...]:
-    return (call.shape(0),) * max(1, len(call.outputs))
-
-
 # -- projections of one input ----------------------------------------------------------------------------
 
 
@@ -185,7 +181,7 @@ SPECS = (
         work=_mixture_work,
         formula=_mixture_formula,
         window=_rowwise_window,
-        shapes=_like_input,
+        shapes=same_shape,
         roles=dict.fromkeys(range(2, 8), _PARAMETER),
         mac_operator=True,
         spellings=(Spelling("com.microsoft:MoE", _from_moe),),
@@ -195,7 +191,7 @@ SPECS = (
         work=_mixture_work,
         formula=_mixture_formula,
         window=_rowwise_window,
-        shapes=_like_input,
+        shapes=same_shape,
         roles={i: _PARAMETER if i in (2, 4, 5, 7, 8, 10) else _CONSTANT for i in range(2, 14)},
         mac_operator=True,
         spellings=(Spelling("com.microsoft:QMoE", _from_qmoe),),

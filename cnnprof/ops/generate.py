@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import aten, microsoft, moving, onnx
 from cnnprof.ops.relations import first_only, no_data, same, unpredictable
-from cnnprof.ops.rules import linear_formula
+from cnnprof.ops.rules import linear_formula, same_shape
 from cnnprof.ops.spec import Call, Memory, OpSpec, Spelling, WorkRule
 from cnnprof.ops.window import All, Axes, Relation, Same
 from cnnprof.ops.work import Work
@@ -47,10 +47,6 @@ def _filled(call: Call) -> Shapes:
 def _stated(call: Call) -> Shapes:
     shape = call.get("shape")
     return (None if shape is None else tuple(shape),)
-
-
-def _like(call: Call) -> Shapes:
-    return (call.shape(0),)
 
 
 def _range(call: Call) -> Shapes:
@@ -93,7 +89,7 @@ def _random(kind: str, unit: Work, *spellings: Iterable[Spelling]) -> OpSpec:
         *spellings,
         work=_unit(unit),
         formula=linear_formula,
-        shapes=lambda call: _like(call) if call.has(0) else _stated(call),
+        shapes=lambda call: same_shape(call) if call.has(0) else _stated(call),
     )
 
 
@@ -116,7 +112,7 @@ SPECS: tuple[OpSpec, ...] = (
         shapes=_filled,
     ),
     moving("range", no_data, onnx("Range"), microsoft("Range"), aten("arange linspace logspace range"), shapes=_range),
-    moving("eye", no_data, onnx("EyeLike"), aten("eye tril_indices triu_indices"), shapes=_like),
+    moving("eye", no_data, onnx("EyeLike"), aten("eye tril_indices triu_indices"), shapes=same_shape),
     _random(
         "random_uniform",
         _UNIFORM,
@@ -137,7 +133,7 @@ SPECS: tuple[OpSpec, ...] = (
         work=_unit(Work(cmp=1)),
         formula=linear_formula,
         window=_in_place_window,
-        shapes=_like,
+        shapes=same_shape,
         spellings=(*onnx("Bernoulli"), Spelling("aten:bernoulli"), *_in_place("bernoulli_")),
     ),
     OpSpec(

@@ -16,7 +16,7 @@ from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.embedding import is_table
 from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx
 from cnnprof.ops.relations import data_of, first_only, same, unpredictable
-from cnnprof.ops.rules import free, input_formula, linear_formula, no_cost_formula
+from cnnprof.ops.rules import free, input_formula, linear_formula, no_cost_formula, same_shape
 from cnnprof.ops.spec import Call, Normalise, OpSpec, UncountableError
 from cnnprof.ops.window import (
     All,
@@ -164,10 +164,6 @@ def _scatter_window(call: Call, _output: int) -> Relations:
     return tuple(None if i not in data else same(rank) if i == 0 else DataDependent() for i in range(len(call.inputs)))
 
 
-def _same_shape(call: Call) -> Shapes:
-    return (call.shape(0),) * max(1, len(call.outputs))
-
-
 # -- slice_scatter, select_scatter ---------------------------------------------------------------------------
 
 
@@ -266,23 +262,23 @@ SPECS: tuple[OpSpec, ...] = (
         onnx(_ONNX_SCATTERS, _scatter, _plain),
         aten(_ATEN_SCATTERS, _scatter, _plain),
         aten("index_copy index_fill masked_scatter", _scatter),
-        shapes=_same_shape,
+        shapes=same_shape,
     ),
     OpSpec(
         kind="scatter_reduce",
         work=_scatter_work,
         formula=linear_formula,
         window=_scatter_window,
-        shapes=_same_shape,
+        shapes=same_shape,
         spellings=(
             *onnx(_ONNX_SCATTERS, _scatter, _reducing),
             *aten(_ATEN_SCATTERS, _scatter, _reducing),
             *aten("scatter_add index_add", _scatter),
         ),
     ),
-    moving("tensor_scatter", _scatter_window, onnx("TensorScatter"), shapes=_same_shape),
-    moving("slice_scatter", _slice_scatter_window, aten("slice_scatter"), shapes=_same_shape),
-    moving("select_scatter", _select_scatter_window, aten("select_scatter"), shapes=_same_shape),
+    moving("tensor_scatter", _scatter_window, onnx("TensorScatter"), shapes=same_shape),
+    moving("slice_scatter", _slice_scatter_window, aten("slice_scatter"), shapes=same_shape),
+    moving("select_scatter", _select_scatter_window, aten("select_scatter"), shapes=same_shape),
     moving(
         "one_hot",
         _one_hot_window,
@@ -301,5 +297,5 @@ SPECS: tuple[OpSpec, ...] = (
     ),
     moving("compress", unpredictable, onnx("Compress"), aten("masked_select")),
     moving("pack_sequence", unpredictable, aten("_pack_padded_sequence _pad_packed_sequence")),
-    moving("reverse_sequence", unpredictable, onnx("ReverseSequence"), shapes=_same_shape),
+    moving("reverse_sequence", unpredictable, onnx("ReverseSequence"), shapes=same_shape),
 )

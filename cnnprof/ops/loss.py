@@ -14,8 +14,8 @@ import math
 
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import aten, onnx, pointwise
-from cnnprof.ops.relations import data_of
-from cnnprof.ops.rules import everything, linear_formula
+from cnnprof.ops.relations import all_data
+from cnnprof.ops.rules import linear_formula
 from cnnprof.ops.spec import Call, OpSpec, WorkRule
 from cnnprof.ops.window import Relation
 from cnnprof.ops.work import Work
@@ -64,11 +64,6 @@ def _cross_entropy_work(call: Call) -> Work:
     samples = _samples(call)
     softmax = Work(cmp=1, add=3, transcendental=1) * call.elements(0) + Work(transcendental=samples)
     return softmax + _nll_work(call)
-
-
-def _window(call: Call, _output: int) -> Relations:
-    data = data_of(call)
-    return tuple(everything(call.shape(i)) if i in data else None for i in range(len(call.inputs)))
 
 
 def _shapes(call: Call) -> tuple[Shape | None, ...]:
@@ -128,7 +123,7 @@ SPECS: tuple[OpSpec, ...] = (
             kind=kind,
             work=_per_element(unit),
             formula=linear_formula,
-            window=_window,
+            window=all_data,
             spellings=aten(names, _canonical),
         )
         for kind, unit, names in _ROWS
@@ -138,7 +133,7 @@ SPECS: tuple[OpSpec, ...] = (
         kind="negative_log_likelihood",
         work=_nll_work,
         formula=linear_formula,
-        window=_window,
+        window=all_data,
         shapes=_nll_shapes,
         spellings=(
             *onnx("NegativeLogLikelihoodLoss", _canonical),
@@ -155,7 +150,7 @@ SPECS: tuple[OpSpec, ...] = (
         kind="cross_entropy",
         work=_cross_entropy_work,
         formula=linear_formula,
-        window=_window,
+        window=all_data,
         shapes=_shapes,
         spellings=(*onnx("SoftmaxCrossEntropyLoss", _canonical), *aten("cross_entropy_loss", _canonical)),
     ),

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import math
 
-from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import moving, onnx, pointwise
 from cnnprof.ops.relations import unpredictable
-from cnnprof.ops.rules import linear_formula
+from cnnprof.ops.rules import linear_formula, same_shape
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, UncountableError, WorkRule
 from cnnprof.ops.work import NO_WORK, Work
 
@@ -106,14 +105,10 @@ def _counted(kind: str, names: str, work: WorkRule, mac: bool = False) -> OpSpec
     )
 
 
-def _features(call: Call) -> tuple[Shape | None, ...]:
-    return (call.shape(0),)
-
-
 SPECS: tuple[OpSpec, ...] = (
-    pointwise("binarizer", Work(cmp=1), _ml("Binarizer"), shapes=_features),
-    pointwise("imputer", Work(cmp=1), _ml("Imputer"), shapes=_features),
-    pointwise("scaler", Work(add=1, mul=1), _ml("Scaler"), shapes=_features),
+    pointwise("binarizer", Work(cmp=1), _ml("Binarizer"), shapes=same_shape),
+    pointwise("imputer", Work(cmp=1), _ml("Imputer"), shapes=same_shape),
+    pointwise("scaler", Work(add=1, mul=1), _ml("Scaler"), shapes=same_shape),
     _counted("normalizer", "Normalizer", _normalizer_work),
     _counted("linear_model", "LinearClassifier LinearRegressor", _linear_work, mac=True),
     _counted("support_vector_machine", "SVMClassifier SVMRegressor", _svm_work, mac=True),

@@ -45,9 +45,7 @@ def onnx(
     return tuple(Spelling(f"{domain}:{name}", normalise, when) for name in names.split())
 
 
-def microsoft(
-    names: str, normalise: Normalise | None = None, when: Guard | None = None
-) -> tuple[Spelling, ...]:
+def microsoft(names: str, normalise: Normalise | None = None, when: Guard | None = None) -> tuple[Spelling, ...]:
     return onnx(names, normalise, when, "com.microsoft")
 
 

@@ -15,7 +15,7 @@ import math
 from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.norm import layer_axes
 from cnnprof.ops.pool import lp_norm
-from cnnprof.ops.rules import product
+from cnnprof.ops.rules import product, same_shape
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling
 from cnnprof.ops.window import All, Axes, AxisMap, Relation, Same, Slide
 from cnnprof.ops.work import Work
@@ -25,10 +25,6 @@ __all__ = ["SPECS"]
 
 def _formula(call: Call) -> Formula:
     return product("E", call.elements(0))
-
-
-def _same_shape(call: Call) -> tuple[Shape | None, ...]:
-    return (call.shape(0),)
 
 
 def _span(call: Call) -> int:
@@ -146,7 +142,7 @@ SPECS = (
         work=_lrn_work,
         formula=_lrn_formula,
         window=_lrn_window,
-        shapes=_same_shape,
+        shapes=same_shape,
         spellings=(Spelling("onnx:LRN", _from_lrn),),
     ),
     OpSpec(
@@ -154,7 +150,7 @@ SPECS = (
         work=_lp_work,
         formula=_formula,
         window=_axes_window,
-        shapes=_same_shape,
+        shapes=same_shape,
         spellings=(Spelling("onnx:LpNormalization", _from_lp),),
     ),
     OpSpec(
@@ -162,7 +158,7 @@ SPECS = (
         work=_mvn_work,
         formula=_formula,
         window=_axes_window,
-        shapes=_same_shape,
+        shapes=same_shape,
         spellings=(Spelling("onnx:MeanVarianceNormalization", _from_mvn),),
     ),
     OpSpec(

@@ -93,11 +93,7 @@ def _window(call: Call, _output: int) -> tuple[Relation | None, ...]:
 def _shapes(call: Call) -> tuple[Shape | None, ...]:
     if "pads" not in call.attributes:
         return (None,)
-    return (
-        tuple(
-            s + before + after for s, (before, after) in zip(call.shape(0), call.attr("pads"), strict=True)
-        ),
-    )
+    return (tuple(s + before + after for s, (before, after) in zip(call.shape(0), call.attr("pads"), strict=True)),)
 
 
 # -- centre crop or pad ------------------------------------------------------------------------------------

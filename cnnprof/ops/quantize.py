@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.linear_quantized import DYNAMIC_QUANTISE
-from cnnprof.ops.rules import product
+from cnnprof.ops.rules import product, same_shape
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, WorkRule
 from cnnprof.ops.window import All, Axes, AxisMap, Relation, Same
 from cnnprof.ops.work import Work
 
-__all__ = ["DEQUANTISE", "QUANTISE", "SPECS", "constants", "each", "first_window", "same_shape"]
+__all__ = ["DEQUANTISE", "QUANTISE", "SPECS", "constants", "each", "first_window"]
 
 QUANTISE = Work(div=1, add=1, cmp=1)
 DEQUANTISE = Work(add=1, mul=1)
@@ -55,10 +55,6 @@ def _dynamic_window(call: Call, output: int) -> tuple[Relation | None, ...]:
     axes = range(len(call.shape(0)))
     maps: tuple[AxisMap, ...] = tuple(Same(axis) if output == 0 else All() for axis in axes)
     return (Axes(maps),)
-
-
-def same_shape(call: Call) -> tuple[Shape | None, ...]:
-    return (call.shape(0),) * max(1, len(call.outputs))
 
 
 def _dynamic_shapes(call: Call) -> tuple[Shape | None, ...]:

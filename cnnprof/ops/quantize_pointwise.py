@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import broadcast_shape
-from cnnprof.ops.quantize import DEQUANTISE, QUANTISE, constants, each, first_window, same_shape
-from cnnprof.ops.rules import linear_formula, pointwise_window, product
+from cnnprof.ops.quantize import DEQUANTISE, QUANTISE, constants, each, first_window
+from cnnprof.ops.rules import linear_formula, pointwise_window, product, same_shape
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, WorkRule
 from cnnprof.ops.window import All, Axes, AxisMap, Relation, Same, Slide
 from cnnprof.ops.work import Work

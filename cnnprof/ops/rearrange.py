@@ -1,8 +1,6 @@
-"""Operators that trade channels for space, slide windows out, roll, flip, repeat or mask positions.
+"""Operators that trade channels for space, roll, flip, repeat or mask positions.
 
-Nothing is computed, except that ``col2im`` adds up what overlaps. All pull-backs are exact: pixel
-shuffles are reshape, transpose, reshape; im2col and ``Tensor.unfold`` look positions up on a merged
-(window, tap) axis.
+Nothing is computed. All pull-backs are exact: pixel shuffles are reshape, transpose, reshape.
 
 Canonical attributes: depth_to_space ``block``, ``mode`` (CRD = pixel_shuffle, or DCR); space_to_depth
 ``block``, ``mode`` (CRD = pixel_unshuffle: channel outermost; DCR = ONNX: block outermost).
@@ -15,20 +13,15 @@ from typing import Any
 
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx
-from cnnprof.ops.relations import first_only, rearranged, same
-from cnnprof.ops.rules import linear_formula
+from cnnprof.ops.relations import first_only, rearranged, replaced, same
+from cnnprof.ops.rules import same_shape
 from cnnprof.ops.spec import Call, OpSpec, UncountableError
-from cnnprof.ops.window import Axes, AxisMap, Chain, DataDependent, Lookup, Relation, Reshape, Same, Slide
-from cnnprof.ops.work import Work
+from cnnprof.ops.window import Axes, AxisMap, Chain, Lookup, Relation, Reshape, Same, Slide
 
 __all__ = ["SPECS"]
 
 Relations = tuple[Relation | None, ...]
 Shapes = tuple[Shape | None, ...]
-
-
-def _replaced(rank: int, changed: dict[int, AxisMap]) -> Axes:
-    return Axes(tuple(changed.get(axis, Same(axis)) for axis in range(rank)))
 
 
 # -- pixel shuffles ----------------------------------------------------------------------------------------
@@ -84,173 +77,6 @@ def _channel_shuffle_window(call: Call, _output: int) -> Relations:
     return first_only(call, rearranged(shape, (batch, groups, channels // groups, rest), (0, 2, 1, 3), shape))
 
 
-def _same_shape(call: Call) -> Shapes:
-    return (call.shape(0),)
-
-
-# -- windows slid out: Tensor.unfold, im2col, col2im --------------------------------------------------------
-
-
-def _unfold_window(call: Call, output: int) -> Relations:
-    """Output (…, windows at ``axis``, …, tap): bring the tap beside its window, merge, look up."""
-    shape, out = call.shape(0), call.out_shape(output)
-    axis = axis_of(call.get("dimension", 0), len(shape))
-    size, step = call.attr("size"), call.get("step", 1)
-    rank = len(out)
-    order = [*range(axis + 1), rank - 1, *range(axis + 1, rank - 1)]  # (…, window, tap, …)
-    beside = tuple(out[a] for a in order)
-    merged = (*beside[:axis], beside[axis] * beside[axis + 1], *beside[axis + 2 :])
-    taps = tuple((w * step + k,) for w in range(out[axis]) for k in range(size))
-    return first_only(
-        call,
-        Chain(
-            (
-                _forward_transpose(order),
-                Reshape(merged, beside),
-                _replaced(len(shape), {axis: Lookup(axis, taps)}),
-            )
-        ),
-    )
-
-
-def _forward_transpose(order: list[int]) -> Axes:
-    """Pull an output back to the tensor whose axis j is the output's axis ``order[j]``."""
-    return Axes(tuple(Same(a) for a in order))
-
-
-def _pairs(call: Call, name: str, default: int) -> tuple[int, ...]:
-    value = call.get(name, default)
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    return values * 2 if len(values) == 1 else values
-
-
-def _unfold_grid(call: Call, size: Shape) -> Call:
-    """Canonical ``kernel``, ``stride``, ``dilation``, ``padding``, ``size`` (of the image), per axis."""
-    return call.with_attributes(
-        {
-            "kernel": _pairs(call, "kernel_size", 1),
-            "stride": _pairs(call, "stride", 1),
-            "dilation": _pairs(call, "dilation", 1),
-            "padding": tuple((p, p) for p in _pairs(call, "padding", 0)),
-            "size": size,
-        }
-    )
-
-
-def _im2col(call: Call) -> Call:
-    return _unfold_grid(call, call.shape(0)[-2:])
-
-
-def _col2im(call: Call) -> Call:
-    return _unfold_grid(call, tuple(call.attr("output_size")))
-
-
-def _col2im_onnx(call: Call) -> Call:
-    image, block = call.value(1), call.value(2)
-    if image is None or block is None:  # the work is known all the same
-        return call.with_attributes({})
-    rank = len(image)
-    pads = tuple(call.get("pads") or (0,) * (2 * rank))
-    return call.with_attributes(
-        {
-            "kernel": block,
-            "stride": tuple(call.get("strides") or (1,) * rank),
-            "dilation": tuple(call.get("dilations") or (1,) * rank),
-            "padding": tuple(zip(pads[:rank], pads[rank:], strict=True)),
-            "size": image,
-        }
-    )
-
-
-def _grid(call: Call) -> list[tuple[int, list[int]]]:
-    """Per spatial axis: how many windows, and the image index of each (tap, window), tap outermost
-    (outside the image where padding stands)."""
-    names = ("kernel", "stride", "dilation", "padding", "size")
-    found = []
-    for kernel, stride, dilation, (before, after), size in zip(*map(call.attr, names), strict=True):
-        windows = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
-        found.append(
-            (windows, [w * stride - before + k * dilation for k in range(kernel) for w in range(windows)])
-        )
-    return found
-
-
-def _column_shapes(call: Call, lead: Shape, channels: int) -> tuple[Shape, Shape, list[int]]:
-    """(columns split into taps and windows; the same with tap and window side by side; the transpose)."""
-    kernel, counts = call.attr("kernel"), [windows for windows, _ in _grid(call)]
-    rank, first = len(kernel), len(lead) + 1
-    split = (*lead, channels, *kernel, *counts)
-    order = [*range(first)]
-    for axis in range(rank):
-        order += [first + axis, first + rank + axis]
-    return split, tuple(split[a] for a in order), order
-
-
-def _im2col_window(call: Call, output: int) -> Relations:
-    shape = call.shape(0)
-    *lead, channels = shape[:-2]
-    split, beside, order = _column_shapes(call, tuple(lead), channels)
-    grid = _grid(call)
-    merged = (*lead, channels, *(len(positions) for _, positions in grid))
-    tables: dict[int, AxisMap] = {
-        len(lead) + 1 + axis: Lookup(
-            len(lead) + 1 + axis, tuple((i,) if 0 <= i < size else () for i in positions)
-        )
-        for axis, ((_, positions), size) in enumerate(zip(grid, call.attr("size"), strict=True))
-    }
-    return first_only(
-        call,
-        Chain(
-            (
-                Reshape(split, call.out_shape(output)),
-                _forward_transpose(order),
-                Reshape(merged, beside),
-                _replaced(len(shape), tables),
-            )
-        ),
-    )
-
-
-def _im2col_shapes(call: Call) -> Shapes:
-    *lead, channels = call.shape(0)[:-2]
-    windows = math.prod(count for count, _ in _grid(call))
-    return ((*lead, channels * math.prod(call.attr("kernel")), windows),)
-
-
-def _col2im_window(call: Call, output: int) -> Relations:
-    """An image position reads every (tap, window) that was taken from it."""
-    if "kernel" not in call.attributes:
-        return first_only(call, DataDependent())
-    out = call.out_shape(output)
-    rank = len(call.attr("kernel"))
-    lead, channels = out[: -rank - 1], out[-rank - 1]
-    split, beside, order = _column_shapes(call, lead, channels)
-    grid = _grid(call)
-    tables: dict[int, AxisMap] = {}
-    for axis, ((_, positions), size) in enumerate(zip(grid, call.attr("size"), strict=True)):
-        readers: list[list[int]] = [[] for _ in range(size)]
-        for column, position in enumerate(positions):
-            if 0 <= position < size:
-                readers[position].append(column)
-        target = len(lead) + 1 + axis
-        tables[target] = Lookup(target, tuple(map(tuple, readers)))
-    merged = (*lead, channels, *(len(positions) for _, positions in grid))
-    back = Axes(tuple(Same(order.index(a)) for a in range(len(split))))
-    return first_only(
-        call,
-        Chain((_replaced(len(merged), tables), Reshape(beside, merged), back, Reshape(call.shape(0), split))),
-    )
-
-
-def _col2im_shapes(call: Call) -> Shapes:
-    shape = call.shape(0)
-    return ((*shape[:-2], shape[-2] // math.prod(call.attr("kernel")), *call.attr("size")),)
-
-
-def _col2im_work(call: Call) -> Work:
-    return Work(add=call.elements(0))  # every column entry is added into the image
-
-
 # -- roll, flip, repeat, diagonal, triangle ----------------------------------------------------------------
 
 
@@ -259,9 +85,7 @@ def _roll_window(call: Call, _output: int) -> Relations:
     if not dims:  # rolled as one flat axis
         n = math.prod(shape)
         table = tuple(((o - shifts[0]) % n,) for o in range(n))
-        return first_only(
-            call, Chain((Reshape((n,), shape), Axes((Lookup(0, table),)), Reshape(shape, (n,))))
-        )
+        return first_only(call, Chain((Reshape((n,), shape), Axes((Lookup(0, table),)), Reshape(shape, (n,)))))
     total: dict[int, int] = {}
     for dim, shift in zip(dims, shifts, strict=True):
         axis = axis_of(dim, len(shape))
@@ -270,7 +94,7 @@ def _roll_window(call: Call, _output: int) -> Relations:
         axis: Lookup(axis, tuple(((o - shift) % shape[axis],) for o in range(shape[axis])))
         for axis, shift in total.items()
     }
-    return first_only(call, _replaced(len(shape), tables))
+    return first_only(call, replaced(len(shape), tables))
 
 
 def _ints(call: Call, name: str) -> tuple[int, ...]:
@@ -287,10 +111,8 @@ def _flip_axes(call: Call) -> Call:
 
 def _flip_window(call: Call, _output: int) -> Relations:
     shape = call.shape(0)
-    maps: dict[int, AxisMap] = {
-        axis: Slide(axis, stride=-1, pad=1 - shape[axis]) for axis in call.attr("axes")
-    }
-    return first_only(call, _replaced(len(shape), maps))
+    maps: dict[int, AxisMap] = {axis: Slide(axis, stride=-1, pad=1 - shape[axis]) for axis in call.attr("axes")}
+    return first_only(call, replaced(len(shape), maps))
 
 
 def _repeats_known(call: Call) -> bool:
@@ -306,7 +128,7 @@ def _repeat_interleave_window(call: Call, _output: int) -> Relations:
         return first_only(call, Chain((Axes((Lookup(0, table),)), Reshape(shape, (n,)))))
     axis = axis_of(dim, len(shape))
     table = tuple((o // times,) for o in range(shape[axis] * times))
-    return first_only(call, _replaced(len(shape), {axis: Lookup(axis, table)}))
+    return first_only(call, replaced(len(shape), {axis: Lookup(axis, table)}))
 
 
 def _diagonal_window(call: Call, output: int) -> Relations:
@@ -373,21 +195,10 @@ SPECS: tuple[OpSpec, ...] = (
         "channel_shuffle",
         _channel_shuffle_window,
         aten("channel_shuffle native_channel_shuffle"),
-        shapes=_same_shape,
+        shapes=same_shape,
     ),
-    moving("unfold", _unfold_window, aten("unfold unfold_copy")),
-    moving("im2col", _im2col_window, aten("im2col", _im2col), shapes=_im2col_shapes),
-    moving(
-        "col2im",
-        _col2im_window,
-        onnx("Col2Im", _col2im_onnx),
-        aten("col2im", _col2im),
-        shapes=_col2im_shapes,
-        work=_col2im_work,
-        formula=linear_formula,
-    ),
-    moving("roll", _roll_window, aten("roll"), shapes=_same_shape),
-    moving("flip", _flip_window, aten("flip fliplr flipud", _flip_axes), shapes=_same_shape),
+    moving("roll", _roll_window, aten("roll"), shapes=same_shape),
+    moving("flip", _flip_window, aten("flip fliplr flipud", _flip_axes), shapes=same_shape),
     moving(
         "repeat_interleave",
         _repeat_interleave_window,
@@ -395,5 +206,5 @@ SPECS: tuple[OpSpec, ...] = (
     ),
     moving("diagonal", _diagonal_window, aten("diagonal diagonal_copy")),
     moving("diagonal_embed", _embed_window, aten("diag_embed", _embed), shapes=_embed_shapes),
-    moving("triangle", _in_place_window, onnx("Trilu"), microsoft("Trilu"), aten("tril triu"), shapes=_same_shape),
+    moving("triangle", _in_place_window, onnx("Trilu"), microsoft("Trilu"), aten("tril triu"), shapes=same_shape),
 )

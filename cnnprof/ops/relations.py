@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cnnprof.ir.tensor import Shape
+from cnnprof.ops.rules import everything
 from cnnprof.ops.spec import Call
 from cnnprof.ops.window import Axes, AxisMap, Chain, DataDependent, Fixed, Relation, Reshape, Same
 
 __all__ = [
+    "all_data",
     "data_of",
     "first_only",
     "no_data",
     "only",
     "rearranged",
+    "replaced",
     "reshaped",
     "same",
     "transposed",
@@ -65,6 +68,17 @@ def first_only(call: Call, relation: Relation | None) -> tuple[Relation | None, 
 def data_of(call: Call) -> tuple[int, ...]:
     """Indices of the inputs that are data: present and no constant."""
     return tuple(i for i, t in enumerate(call.inputs) if t is not None and not t.is_weight)
+
+
+def replaced(rank: int, changed: Mapping[int, AxisMap]) -> Axes:
+    """Every axis from the same position but the ``changed`` ones."""
+    return Axes(tuple(changed.get(axis, Same(axis)) for axis in range(rank)))
+
+
+def all_data(call: Call, _output: int) -> tuple[Relation | None, ...]:
+    """Window rule of operators that see all of their data from every position."""
+    data = data_of(call)
+    return tuple(everything(call.shape(i)) if i in data else None for i in range(len(call.inputs)))
 
 
 def no_data(call: Call, _output: int) -> tuple[Relation | None, ...]:

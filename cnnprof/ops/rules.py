@@ -18,6 +18,7 @@ __all__ = [
     "per_output",
     "pointwise_window",
     "product",
+    "same_shape",
 ]
 
 
@@ -74,9 +75,7 @@ def pointwise_window(call: Call, output: int) -> tuple[Relation | None, ...]:
     """Elementwise with broadcasting: a data input is read where the output stands; weights aren't data."""
     out = call.out_shape(output)
     return tuple(
-        None
-        if tensor is None or tensor.is_weight or tensor.shape is None
-        else broadcast_axes(tensor.shape, out)
+        None if tensor is None or tensor.is_weight or tensor.shape is None else broadcast_axes(tensor.shape, out)
         for tensor in call.inputs
     )
 
@@ -84,3 +83,8 @@ def pointwise_window(call: Call, output: int) -> tuple[Relation | None, ...]:
 def everything(shape: Shape) -> Axes:
     """All of an input, from every output position."""
     return Axes(tuple(All() for _ in shape))
+
+
+def same_shape(call: Call) -> tuple[Shape | None, ...]:
+    """Shape rule: every output is as large as input 0."""
+    return (call.shape(0),) * max(1, len(call.outputs))

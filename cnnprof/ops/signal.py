@@ -13,8 +13,8 @@ import math
 
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx
-from cnnprof.ops.relations import data_of, no_data
-from cnnprof.ops.rules import everything, linear_formula
+from cnnprof.ops.relations import all_data, data_of, no_data
+from cnnprof.ops.rules import linear_formula
 from cnnprof.ops.spec import Call, Formula, OpSpec, UncountableError, WorkRule
 from cnnprof.ops.window import All, Axes, AxisMap, Relation, Same
 from cnnprof.ops.work import Work
@@ -114,11 +114,6 @@ def _fft_work(real: bool) -> WorkRule:
     return rule
 
 
-def _everything(call: Call, _output: int) -> Relations:
-    data = data_of(call)
-    return tuple(everything(call.shape(i)) if i in data else None for i in range(len(call.inputs)))
-
-
 def _window_shapes(call: Call) -> tuple[Shape | None, ...]:
     return (call.value(0),)
 
@@ -184,14 +179,14 @@ SPECS: tuple[OpSpec, ...] = (
         kind="fft",
         work=_fft_work(real=False),
         formula=linear_formula,
-        window=_everything,
+        window=all_data,
         spellings=aten("_fft_c2c"),
     ),
     OpSpec(
         kind="fft_real",
         work=_fft_work(real=True),
         formula=linear_formula,
-        window=_everything,
+        window=all_data,
         spellings=(*microsoft("Rfft Irfft"), *aten("_fft_r2c _fft_c2r")),
     ),
     moving(

@@ -12,7 +12,7 @@ import math
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import aten, axis_of, microsoft, onnx
 from cnnprof.ops.relations import first_only, same, unpredictable
-from cnnprof.ops.rules import input_formula, linear_formula
+from cnnprof.ops.rules import input_formula, linear_formula, same_shape
 from cnnprof.ops.spec import Call, OpSpec, UncountableError
 from cnnprof.ops.window import All, Axes, AxisMap, Relation, Same
 from cnnprof.ops.work import Work
@@ -64,10 +64,6 @@ def _topk_shapes(call: Call) -> Shapes:
     return ((*shape[:axis], call.attr("k"), *shape[axis + 1 :]),) * 2
 
 
-def _same_shape(call: Call) -> Shapes:
-    return (call.shape(0),) * max(1, len(call.outputs))
-
-
 def _middle_shapes(call: Call) -> Shapes:
     return (None,) * max(1, len(call.outputs))
 
@@ -117,7 +113,7 @@ SPECS: tuple[OpSpec, ...] = (
         work=_sort_work,
         formula=input_formula,
         window=_window,
-        shapes=_same_shape,
+        shapes=same_shape,
         spellings=aten("sort argsort msort", _axis),
     ),
     OpSpec(

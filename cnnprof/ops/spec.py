@@ -114,9 +114,7 @@ class Call:
         except KeyError:
             raise UncountableError(f"{self.op_type} has no attribute {name!r}") from None
 
-    def with_attributes(
-        self, attributes: Mapping[str, Any], inputs: tuple[Tensor | None, ...] | None = None
-    ) -> Call:
+    def with_attributes(self, attributes: Mapping[str, Any], inputs: tuple[Tensor | None, ...] | None = None) -> Call:
         """This call in canonical form."""
         # Not dataclasses.replace: every op of every model passes here.
         chosen = self.inputs if inputs is None else inputs

@@ -49,8 +49,10 @@ from cnnprof.ops import (
     sequence,
     shared_memory,
     signal,
+    softmax,
     sort,
     text,
+    unfold,
     vision,
 )
 from cnnprof.ops.rules import free
@@ -66,10 +68,12 @@ FAMILIES = (
     conv_backward,
     pointwise,
     activation,
+    softmax,
     layout,
     join,
     pad,
     rearrange,
+    unfold,
     reduce,
     linear,
     linear_quantized,

@@ -12,8 +12,8 @@ import math
 
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.naming import aten, microsoft, onnx
-from cnnprof.ops.relations import data_of, unpredictable
-from cnnprof.ops.rules import everything, linear_formula
+from cnnprof.ops.relations import all_data, data_of, unpredictable
+from cnnprof.ops.rules import linear_formula
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling
 from cnnprof.ops.window import All, Axes, AxisMap, DataDependent, Relation, Same
 from cnnprof.ops.work import Work
@@ -94,11 +94,6 @@ def _crop_shapes(call: Call) -> Shapes:
     return (None,) if size is None else ((call.shape(1)[0], call.shape(0)[1], *size),)
 
 
-def _all_data(call: Call, _output: int) -> Relations:
-    data = data_of(call)
-    return tuple(everything(call.shape(i)) if i in data else None for i in range(len(call.inputs)))
-
-
 def _cdist_work(call: Call) -> Work:
     """Every pair of rows: a subtraction and a MAC (p = 2) or an absolute value and an addition a feature."""
     features = call.shape(0)[-1]
@@ -149,7 +144,7 @@ SPECS: tuple[OpSpec, ...] = (
         kind="cdist",
         work=_cdist_work,
         formula=_cdist_formula,
-        window=_all_data,
+        window=all_data,
         mac_operator=True,
         spellings=(*microsoft("CDist", _metric), *aten("cdist _cdist_forward _euclidean_dist")),
     ),
