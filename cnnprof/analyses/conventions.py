@@ -165,6 +165,19 @@ def _fvcore_batch_norm(call: Call, macs: int) -> int:
     return (_norm(5, 4) if trains else _norm(2, 1))(call, macs)
 
 
+def _fvcore_einsum(call: Call, macs: int) -> int:
+    """Two equations exactly; the others from the report of ``numpy.einsum_path``, which prints the cost of a sum of
+    products (two operations each) with four digits."""
+    equation = f"{','.join(call.attr('operands'))}->{call.attr('output')}"
+    letters: dict[str, str] = {}
+    for letter in filter(str.isalpha, equation):
+        letters.setdefault(letter, chr(ord("a") + len(letters)))
+    plain = "".join(letters.get(letter, letter) for letter in equation)
+    if plain in ("abc,abd->acd", "abc,adc->adb"):
+        return macs
+    return int(float(f"{2 * macs:.3e}") // 2)
+
+
 def _fvcore_resize(call: Call, _macs: int) -> int:
     scales = {"aten:upsample_nearest2d": 1, "aten:upsample_bilinear2d": 4}
     return scales.get(call.op_type.partition(".")[0], 0) * call.out_elements()
@@ -234,7 +247,8 @@ _NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
 _PATCHED = ("relu", "prelu", "elu", "leaky_relu", "gelu", "gelu_tanh", "silu", "softmax")
 
 _FVCORE: dict[str, Rule] = {
-    **dict.fromkeys((*_CONVOLUTIONS, "linear", "einsum"), _macs),
+    **dict.fromkeys((*_CONVOLUTIONS, "linear"), _macs),
+    "einsum": _fvcore_einsum,
     "matmul": _left_operand,
     "batch_norm": _fvcore_batch_norm,
     **dict.fromkeys(("layer_norm", "group_norm", "instance_norm"), _norm(5, 4)),

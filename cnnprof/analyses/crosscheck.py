@@ -134,7 +134,10 @@ _REASONS: Mapping[tuple[str, str], str] = {
     ("fvcore", "average pooling"): "fvcore adds one operation an input element of adaptive average pooling",
     ("fvcore", "resizing"): "fvcore adds 1 (nearest) or 4 (bilinear) operations an output element",
     ("fvcore", "grid sampling"): "fvcore adds 4 operations an output element",
-    ("fvcore", "product"): "fvcore counts a product by its left operand's elements, and not baddbmm",
+    (
+        "fvcore",
+        "product",
+    ): "fvcore counts products by their left operand, einsum to four digits, baddbmm not",
     ("torch", "convolution gradient"): "torch counts a grouped convolution's weight gradient as a dense one",
     ("torch", "product"): "torch has no formula for a matrix times a vector",
 }

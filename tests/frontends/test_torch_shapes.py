@@ -10,7 +10,9 @@ from torch import nn
 from torchvision import models
 
 from cnnprof.frontends.torch import composites, recorder
+from cnnprof.frontends.torch import trace as trace_module
 from cnnprof.frontends.torch.shapes import RULES, attention, linear
+from cnnprof.frontends.torch.substrate import Cpu
 from cnnprof.frontends.torch.trace import trace
 from cnnprof.ir import Graph
 
@@ -102,10 +104,6 @@ def test_elementwise(name: str) -> None:
         (empty(1, 3, 2, 2), empty(4, 3, 3, 3), None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1),  # too small
         (empty(3, 8, 8), empty(4, 3, 3, 3), None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1),  # no batch
         (empty(1, 3, 8, 8), empty(4, 3, 3, 3), empty(5), [1, 1], [0, 0], [1, 1], False, [0, 0], 1),  # bias
-        (
-            empty(1, 3, 8, 8).to(memory_format=torch.channels_last), empty(4, 3, 3, 3), None,
-            [1, 1], [0, 0], [1, 1], False, [0, 0], 1,
-        ),  # layout
     ],
 )  # fmt: skip
 def test_what_is_unusual_or_wrong_is_left_to_torch(arguments: tuple[Any, ...]) -> None:
@@ -120,15 +118,47 @@ def fingerprint(graph: Graph) -> Any:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "convnext_tiny", "densenet121"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "densenet121"])
 def test_whole_graphs_are_the_same_without_the_rules(
-    name: str, layout: torch.memory_format, training: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, training: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with META:
-        net: nn.Module = models.get_model(name).to(memory_format=layout)
-    x = empty(2, 3, 64, 96).to(memory_format=layout)
-    quick = fingerprint(trace(net, (x,), training=training))
+        net: nn.Module = models.get_model(name)
+    quick = fingerprint(trace(net, (2, 3, 64, 96), training=training))
     monkeypatch.setattr(recorder, "RULES", {})
     monkeypatch.setattr(composites, "_QUICK", {})
-    assert fingerprint(trace(net, (x,), training=training)) == quick
+    assert fingerprint(trace(net, (2, 3, 64, 96), training=training)) == quick
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "convnext_tiny"])
+def test_meta_tensors_lie_as_real_ones(name: str, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole graph against a real run on the CPU: same tensors, layouts, shared and released storages."""
+    net = models.get_model(name).to(memory_format=layout)
+    x = torch.zeros(1, 3, 64, 64).to(memory_format=layout)
+    meta = fingerprint(trace(net, (x,)))
+    monkeypatch.setattr(trace_module, "Meta", Cpu)
+    monkeypatch.setattr(trace_module, "Fake", Cpu)
+    assert fingerprint(trace(net, (x,))) == meta
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("which", ["data", "weight", "both"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_convolutions_keep_channels_last(rank: int, which: str, transposed: bool) -> None:
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[rank]
+
+    def run(device: str, function: Any) -> tuple[int, ...]:
+        x = torch.zeros(2, 3, *(6, 5, 4)[:rank], device=device)
+        weight = torch.zeros(3, 3, *(3, 2, 2)[:rank], device=device)
+        if which != "weight":
+            x = x.to(memory_format=layout)
+        if which != "data":
+            weight = weight.to(memory_format=layout)
+        stride: tuple[int, ...] = function(
+            x, weight, None, [1] * rank, [0] * rank, [1] * rank, transposed, [0] * rank, 1
+        ).stride()
+        return stride
+
+    real, quick = run("cpu", aten.convolution.default), run("meta", RULES[aten.convolution.default])
+    assert quick == real

@@ -85,6 +85,17 @@ def test_training_of_attention() -> None:
     assert found.gap < 0  # torch has no formula for the CPU's fused attention
 
 
+def test_einsum_is_rounded_by_fvcore() -> None:
+    class Net(nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return torch.einsum("bhid,bhjd->bhij", a, b)
+
+    found = crosscheck_module(Net(), [(1, 3, 37, 8), (1, 3, 41, 8)], "fvcore")
+    # 3·37·41·8 = 36,408 MACs; NumPy reports 72,816 operations as 7.282e+04.
+    assert (found.ours, found.theirs) == (36_408, 36_410)
+    assert found.closes
+
+
 class Resizes(nn.Module):
     def __init__(self) -> None:
         super().__init__()

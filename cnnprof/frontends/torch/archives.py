@@ -71,7 +71,7 @@ def _with_scopes(program: Any) -> nn.Module:
 
 def _script(path: Path) -> nn.Module:
     try:
-        module: nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        module: nn.Module = torch.jit.load(str(path), map_location="cpu")
         return module
     except Exception as error:
         raise ModelError(f"{path}: TorchScript can't load it: {_first_line(error)}", _FACTORY_HINT) from error

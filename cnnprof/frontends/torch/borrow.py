@@ -27,7 +27,7 @@ __all__ = ["borrowed", "random_state_kept", "weights_of"]
 def random_state_kept() -> Iterator[None]:
     """Leave every random generator that the model can reach as it was."""
     state, python_state = torch.get_rng_state(), random.getstate()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     numpy = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy is not None else None
     try:

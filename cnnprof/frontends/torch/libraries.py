@@ -47,17 +47,18 @@ def torchvision_model(name: str, kwargs: Mapping[str, Any]) -> _Found:
         module: nn.Module = models.get_model(name, weights=None, **options)
         return module
 
-    return make, lambda module: _torchvision_input(name, family, module, options)
+    return make, lambda module: _torchvision_input(name, family, module)
 
 
-def _torchvision_input(name: str, family: str, module: nn.Module, options: Mapping[str, Any]) -> Inputs:
+def _torchvision_input(name: str, family: str, module: nn.Module) -> Inputs:
     if ".optical_flow." in family:
         return (InputSpec(_RAFT_INPUT), InputSpec(_RAFT_INPUT))
     if ".detection." in family:
         side = _detection_side(module)
         return ([InputSpec((3, *side))],)
-    if "image_size" in options:
-        return (InputSpec((1, 3, int(options["image_size"]), int(options["image_size"]))),)
+    built_for: Any = getattr(module, "image_size", None)  # vision transformers take one size only
+    if isinstance(built_for, int):
+        return (InputSpec((1, 3, built_for, built_for)),)
     from torchvision import models
 
     weights = next(iter(models.get_model_weights(name)), None)

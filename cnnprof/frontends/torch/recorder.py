@@ -43,7 +43,7 @@ _REDUCED = frozenset({torch.float16, torch.bfloat16})
 _FACTORIES_BY_SIZE = frozenset({"empty", "zeros", "ones", "full", "rand", "randn"})
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Recorder(TorchDispatchMode):
     """A dispatch mode that fills ``builder``; ``phase`` marks the ops added from now on."""
 
     def __init__(

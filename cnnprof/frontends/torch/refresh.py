@@ -47,16 +47,24 @@ def _disjoint(a: Geometry, b: Geometry) -> bool:
     # Slices of one dense tensor along an axis interleave in memory without meeting.
     if a.stride != b.stride or len(a.shape) != len(b.shape):
         return False
-    if a.offset > b.offset:
-        a, b = b, a
-    rest = b.offset - a.offset
-    for size, stride in sorted(zip(a.shape, a.stride, strict=True), key=lambda row: row[1], reverse=True):
-        if stride <= 0:
-            return False
-        steps, rest = divmod(rest, stride)
-        if steps >= size:
-            return True
-    return False
+    if min(a.stride, default=1) <= 0:
+        return False
+    rows = sorted(zip(a.stride, a.shape, b.shape, strict=True), reverse=True)
+    return not _meet(b.offset - a.offset, rows)
+
+
+def _meet(difference: int, axes: list[tuple[int, int, int]]) -> bool:
+    """True if some index of a and some index of b, axis by axis, lie ``difference`` elements apart. Rows of
+    ``axes`` are (stride, size in a, size in b), largest stride first."""
+    if not axes:
+        return difference == 0
+    (stride, size_a, size_b), *inner = axes
+    least = -sum(s * (n_b - 1) for s, _, n_b in inner)
+    most = sum(s * (n_a - 1) for s, n_a, _ in inner)
+    # stride·d + what the inner axes add = difference, with d the index in a less the index in b.
+    first = max(-(-(difference - most) // stride), 1 - size_b)
+    last = min((difference - least) // stride, size_a - 1)
+    return any(_meet(difference - stride * d, inner) for d in range(first, last + 1))
 
 
 def _dense(geometry: Geometry) -> bool:

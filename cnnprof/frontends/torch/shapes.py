@@ -46,6 +46,23 @@ def _binary_in_place(x: Any, y: Any, **_kwargs: Any) -> Any:
     return x if x.shape == y.shape and _floating(x, y) else None
 
 
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+def _is_channels_last(tensor: torch.Tensor, rank: int) -> bool:
+    """torch's own test, by strides alone: slices of a channels-last tensor are, and so are 1x1 kernels
+    that were stored so, though they are contiguous too."""
+    if not tensor.is_meta or tensor.dim() != rank + 2:
+        return False
+    strides, least = tensor.stride(), 0
+    for axis in (1, *range(rank + 1, 1, -1), 0):
+        size, stride = tensor.shape[axis], strides[axis]
+        if size == 0 or stride < max(least, 1) or (axis == 0 and least == strides[1]):
+            return False
+        least = stride * max(size, 1)
+    return True
+
+
 def _convolution(
     x: torch.Tensor,
     weight: torch.Tensor,
@@ -54,10 +71,15 @@ def _convolution(
     padding: list[int],
     dilation: list[int],
     transposed: bool,
-    _output_padding: list[int],
+    output_padding: list[int],
     groups: int,
 ) -> Any:
     rank = x.dim() - 2
+    if rank in _CHANNELS_LAST and (_is_channels_last(x, rank) or _is_channels_last(weight, rank)):
+        # torch's meta kernel forgets the layout; every real one keeps it.
+        arguments = (stride, padding, dilation, transposed, output_padding, groups)
+        made = _aten.convolution.default(x, weight, bias, *arguments)
+        return torch.empty_like(made, memory_format=_CHANNELS_LAST[rank])
     if (
         transposed
         or rank not in (2, 3)
