@@ -75,7 +75,10 @@ class CalibratedDevice:
         )
 
     def to_json(self) -> str:
-        return json.dumps({"schema": DEVICE_SCHEMA, **self.data}, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        """One line a key at the top, the trees (megabytes of numbers) packed."""
+        document = {"schema": DEVICE_SCHEMA, **self.data}
+        lines = [f"{json.dumps(key)}: {_packed(value)}" for key, value in sorted(document.items())]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, *, origin: str) -> CalibratedDevice:
@@ -93,6 +96,10 @@ class CalibratedDevice:
             raise SchemaError(f"{origin}: the device profile lacks {', '.join(missing)}", _HINT)
         _check_types(document, origin)
         return cls({key: value for key, value in document.items() if key != "schema"})
+
+
+def _packed(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
 
 
 def _check_types(document: Mapping[str, Any], origin: str) -> None:

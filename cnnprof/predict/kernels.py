@@ -172,8 +172,22 @@ def kernel_of(graph: Graph, op: Op, cost: LayerCost) -> Kernel:
         bytes_out=float(written),
         channels_last=any(t.layout == "channels_last" for t in outputs),
         known=not cost.unknown,
+        path=_path(op, cls),
         **_geometry(graph, op, cls),
     )
+
+
+# Classes whose kinds run different code of different speed; a convolution's or a gemm's path is its class.
+_SPLIT_BY_KIND = frozenset(
+    {"norm", "pool", "reduce", "activation", "activation_exp", "binary", "copy", "gather", "view", "other"}
+)
+
+
+def _path(op: Op, cls: str) -> str:
+    """The code path within a class: the kind, and whether it overwrites its input (no new memory to touch)."""
+    if cls not in _SPLIT_BY_KIND:
+        return ""
+    return f"{op.kind}_in_place" if op.writes_in_place else op.kind
 
 
 def _conv_class(op: Op, graph: Graph) -> str:

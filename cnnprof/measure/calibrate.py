@@ -1,0 +1,165 @@
+"""Calibrate once per device and runner: measure synthetic networks for as long as the budget lasts, fit, judge, keep.
+
+What was measured is kept after every network, so that a calibration that was cut off resumes; the same seed gives the
+same networks in the same order.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from cnnprof import __version__
+from cnnprof.devices.calibrated import CalibratedDevice
+from cnnprof.devices.store import data_folder, samples_path, save_profile, write_whole
+from cnnprof.errors import DeviceError, UsageError
+from cnnprof.ir import Graph
+from cnnprof.measure.calibrate_fit import fit_profile, gates_of
+from cnnprof.measure.clock import Clock, SystemClock
+from cnnprof.measure.hardware import hardware, installed
+from cnnprof.measure.samples import NetSample, from_csv, to_csv
+from cnnprof.measure.session import take_sample
+from cnnprof.measure.synthetic import synthetic_network
+
+__all__ = ["Calibration", "calibrate", "profile_name", "summary"]
+
+MeasureNetwork = Callable[[int, Graph, Clock], NetSample]
+_MOST_NETWORKS = 400
+_ANCHOR_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What came out: the profile, the networks measured, and whether the user cut it short."""
+
+    profile: CalibratedDevice
+    samples: tuple[NetSample, ...]
+    interrupted: bool
+
+
+def profile_name(runner: str, threads: int, dtype: str) -> str:
+    """The key: hardware, runner and its version, threads, dtype."""
+    machine = re.sub(r"[^A-Za-z0-9]+", "-", hardware()["processor"]).strip("-").lower()[:40] or "machine"
+    package = "onnxruntime" if runner == "onnxruntime" else "torch"
+    return f"{machine}-{package}-{installed(package).get(package, '0')}-{threads}t-{dtype}".replace("+", "_")
+
+
+def calibrate(
+    *,
+    runner: str,
+    device: str = "cpu",
+    threads: int = 1,
+    budget_s: float,
+    seed: int = 0,
+    name: str | None = None,
+    resume: bool = False,
+    clock: Clock | None = None,
+    measure_network: MeasureNetwork | None = None,
+    progress: Callable[[float, int], None] | None = None,
+) -> Calibration:
+    """Measure until ``budget_s`` seconds of the clock have passed, then fit and save.
+
+    Raises :class:`DeviceError` for a device that can't be calibrated here, :class:`UsageError` for options that
+    don't fit, :class:`~cnnprof.errors.CnnprofError` if too few networks were measured.
+    """
+    if device != "cpu" and measure_network is None:
+        raise DeviceError(f"calibrate: --device {device} can't be calibrated by this version", "use --device cpu")
+    key = name or profile_name(runner, threads, "float32")
+    partial = samples_path(f"{key}.partial")
+    samples = list(from_csv(partial.read_text("utf-8"), origin=str(partial))) if resume and partial.exists() else []
+    clock = clock or SystemClock()
+    interrupted = False
+    with _runner(runner, threads, measure_network) as measure_one:
+        anchors = [_anchor(clock)]
+        began = clock.wall_s()
+        index = max((sample.network for sample in samples), default=-1) + 1
+        try:
+            while clock.wall_s() - began < budget_s and index < _MOST_NETWORKS:
+                samples.append(measure_one(index, synthetic_network(seed, index), clock))
+                index += 1
+                _keep(partial.name, samples)
+                if len(samples) % _ANCHOR_EVERY == 0:
+                    anchors.append(_anchor(clock))
+                if progress is not None:
+                    progress(min(1.0, (clock.wall_s() - began) / budget_s), len(samples))
+        except KeyboardInterrupt:
+            interrupted = True
+        anchors.append(_anchor(clock))
+        machine = clock.machine()
+    drift = max(anchors) / min(anchors) - 1.0
+    fitted = fit_profile(samples, seed=seed)
+    profile = CalibratedDevice(
+        {
+            "name": key,
+            "kind": "cpu" if device == "cpu" else "gpu",
+            "hardware": hardware(),
+            "versions": {**installed("torch", "onnxruntime"), "cnnprof": __version__},
+            "runner": runner,
+            "lowering": runner,
+            "threads": threads,
+            "dtype": "float32",
+            "seed": seed,
+            "budget_s": budget_s,
+            "networks": len(samples),
+            "samples": sum(len(sample.kernels) for sample in samples),
+            "gates": gates_of(samples, fitted["total"], drift),
+            "noise": {"anchor_s": anchors, "load": machine.load, "system": platform.release()},
+            **fitted,
+        }
+    )
+    save_profile(profile, to_csv(samples))
+    partial.unlink(missing_ok=True)
+    return Calibration(profile=profile, samples=tuple(samples), interrupted=interrupted)
+
+
+def _keep(name: str, samples: list[NetSample]) -> None:
+    folder = data_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: can't make the folder ({error.strerror})", "set XDG_DATA_HOME") from None
+    write_whole(folder / name, to_csv(samples))
+
+
+def _runner(runner: str, threads: int, given: MeasureNetwork | None) -> AbstractContextManager[MeasureNetwork]:
+    if given is not None:
+        from contextlib import nullcontext
+
+        return nullcontext(given)
+    if runner == "torch":
+        from cnnprof.measure.calibrate_torch import torch_networks
+
+        return torch_networks(threads)
+    if runner == "onnxruntime":
+        from cnnprof.measure.calibrate_onnxruntime import onnxruntime_networks
+
+        return onnxruntime_networks(threads)
+    raise UsageError(f"runner {runner!r}: expected torch or onnxruntime", "choose one with --runner")
+
+
+def _anchor(clock: Clock) -> float:
+    """CPU time of a fixed piece of work: the least of seven."""
+    return min(take_sample(_work, clock).cpu_s for _ in range(7))
+
+
+def _work() -> int:
+    return sum(i * i for i in range(60_000))
+
+
+def summary(calibration: Calibration) -> dict[str, Any]:
+    """What a user wants to know first."""
+    data = calibration.profile.data
+    return {
+        "name": calibration.profile.name,
+        "networks": data["networks"],
+        "samples": data["samples"],
+        "classes": len(data["classes"]),
+        "alpha": data["total"]["alpha"],
+        "delta_s": data["total"]["delta_s"],
+        "gates": data["gates"],
+        "interrupted": calibration.interrupted,
+    }

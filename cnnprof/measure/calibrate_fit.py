@@ -1,0 +1,232 @@
+"""From samples to a device profile: rooflines, residual trees, α and δ, intervals, gates. Needs scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnprof.errors import CnnprofError, DependencyError
+from cnnprof.measure.samples import NetSample
+from cnnprof.predict.kernels import FEATURES, Kernel, row_of
+from cnnprof.predict.residual import evaluate
+from cnnprof.predict.roofline import Rates, roofline
+
+__all__ = ["GATES", "fit_profile", "gates_of"]
+
+Floats = npt.NDArray[np.float64]
+_LEAST = 8  # samples of a class or path that make a fit
+_TREES_FROM = 40  # below this many samples a class has its roofline alone
+_EXPONENT = 4.0
+_BAGGED = 24
+_BATCHES = 5  # folds, by network, for residuals that no fit has seen
+GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (None, 0.8), "drift": (None, 0.05)}
+
+
+def fit_profile(samples: Sequence[NetSample], *, seed: int) -> dict[str, Any]:
+    """``classes``, ``total``, ``range`` and ``roof`` of a profile. Deterministic for a ``seed``.
+
+    Raises :class:`DependencyError` without scikit-learn, :class:`CnnprofError` for too few networks.
+    """
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise DependencyError("fitting needs scikit-learn", "python -m pip install 'cnnprof[calibrate]'") from None
+    if len(samples) < 2 * _BATCHES:
+        raise CnnprofError(
+            f"calibration: {len(samples)} networks measured, at least {2 * _BATCHES} are needed",
+            "give a larger --budget",
+        )
+    kernels = [kernel for sample in samples for kernel in sample.kernels]
+    seconds = np.array([value for sample in samples for value in sample.seconds])
+    network = np.array([i for i, sample in enumerate(samples) for _ in sample.kernels])
+    groups = _groups(kernels)
+    alpha, delta = _total_fit(samples)
+    classes: dict[str, Any] = {}
+    unseen = np.zeros(len(kernels))
+    for key, where in groups.items():
+        own = [kernels[i] for i in where]
+        fit, predicted = _class_fit(own, seconds[where], network[where], seed)
+        classes[key] = fit
+        exact = np.array([kernels[i].key == key for i in where])
+        unseen[where[exact]] = predicted[exact]
+    missing = unseen == 0.0
+    unseen[missing] = seconds[missing]
+    return {
+        "classes": classes,
+        "total": {
+            "alpha": alpha,
+            "delta_s": delta,
+            "log_quantiles": _network_quantiles(samples, unseen, network, alpha, delta),
+        },
+        "range": {key: _box([kernels[i] for i in where]) for key, where in groups.items()},
+        "roof": _roof(kernels, seconds),
+    }
+
+
+def _groups(kernels: Sequence[Kernel]) -> dict[str, npt.NDArray[np.int64]]:
+    """Indices by class, and by class and path where there are enough."""
+    found: dict[str, list[int]] = {}
+    for index, kernel in enumerate(kernels):
+        for key in {kernel.cls, kernel.key}:
+            found.setdefault(key, []).append(index)
+    return {key: np.array(where) for key, where in sorted(found.items()) if len(where) >= _LEAST}
+
+
+def _class_fit(
+    kernels: Sequence[Kernel], seconds: Floats, network: npt.NDArray[np.int64], seed: int
+) -> tuple[dict[str, Any], Floats]:
+    """(the fit on all, predictions of each from a fit that hadn't seen its network)."""
+    rates = _rates(kernels, seconds)
+    base = np.array([roofline(kernel, rates).latency_s for kernel in kernels])
+    residual = np.log(np.maximum(seconds, 1e-9) / base)
+    rows = np.array([row_of(kernel) for kernel in kernels])
+    clip = [float(np.quantile(residual, 0.005)), float(np.quantile(residual, 0.995))]
+    forests = _forests(rows, residual, seed) if len(kernels) >= _TREES_FROM else []
+    guess = np.zeros(len(kernels))
+    fold = network % _BATCHES
+    for part in range(_BATCHES) if forests else ():
+        held = fold == part
+        if held.any() and (~held).sum() >= _TREES_FROM // 2:
+            guess[held] = np.clip(evaluate(_forests(rows[~held], residual[~held], seed), rows[held]), *clip)
+    missed = residual - guess
+    fit = {
+        "flops_per_s": rates.flops_per_s,
+        "bytes_per_s": rates.bytes_per_s,
+        "overhead_s": rates.overhead_s,
+        "exponent": rates.exponent,
+        "forests": forests,
+        "clip": clip if forests else [0.0, 0.0],
+        "samples": len(kernels),
+        "log_quantiles": {
+            "80": [float(np.quantile(missed, 0.10)), float(np.quantile(missed, 0.90))],
+            "90": [float(np.quantile(missed, 0.05)), float(np.quantile(missed, 0.95))],
+        },
+    }
+    return fit, base * np.exp(guess)
+
+
+def _rates(kernels: Sequence[Kernel], seconds: Floats) -> Rates:
+    """The roofline's three constants, by least squares in logarithms."""
+    from scipy.optimize import least_squares  # type: ignore[import-untyped]
+
+    flops = np.array([kernel.flops for kernel in kernels])
+    moved = np.array([kernel.bytes_moved for kernel in kernels])
+    target = np.log(np.maximum(seconds, 1e-9))
+
+    def latency(theta: Floats) -> Floats:
+        compute, memory = flops / np.exp(theta[0]), moved / np.exp(theta[1])
+        return np.asarray(np.exp(theta[2]) + (compute**_EXPONENT + memory**_EXPONENT) ** (1 / _EXPONENT))
+
+    fast = np.quantile(flops / seconds, 0.9) if flops.any() else 1e12
+    wide = np.quantile(moved / seconds, 0.9) if moved.any() else 1e12
+    start = np.log([max(fast, 1e6), max(wide, 1e6), max(float(np.quantile(seconds, 0.05)) / 2, 1e-7)])
+    found = least_squares(
+        lambda theta: np.log(latency(theta)) - target, start, loss="soft_l1", f_scale=0.3, max_nfev=200
+    )
+    flops_per_s, bytes_per_s, overhead = np.exp(found.x)
+    return Rates(
+        flops_per_s=float(flops_per_s) if flops.any() else 0.0,
+        bytes_per_s=float(bytes_per_s) if moved.any() else 0.0,
+        overhead_s=float(overhead),
+        exponent=_EXPONENT,
+    )
+
+
+def _forests(rows: Floats, residual: Floats, seed: int) -> list[dict[str, Any]]:
+    """Boosted trees and a random forest, as plain arrays."""
+    from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
+
+    boosted = GradientBoostingRegressor(
+        n_estimators=120, max_depth=4, learning_rate=0.07, subsample=0.7, min_samples_leaf=3, random_state=seed
+    ).fit(rows, residual)
+    bagged = RandomForestRegressor(
+        n_estimators=_BAGGED, min_samples_leaf=3, max_features=0.6, random_state=seed, n_jobs=1
+    ).fit(rows, residual)
+    return [
+        {
+            "base": float(boosted.init_.constant_.ravel()[0]),
+            "rate": 0.07,
+            "trees": [_plain(tree[0].tree_) for tree in boosted.estimators_],
+        },
+        {"base": 0.0, "rate": 1.0 / _BAGGED, "trees": [_plain(tree.tree_) for tree in bagged.estimators_]},
+    ]
+
+
+def _plain(tree: Any) -> dict[str, list[Any]]:
+    inner = tree.children_left >= 0
+    return {
+        "feature": np.where(inner, tree.feature, -1).tolist(),
+        # Thresholds lie halfway between values seen, so rounding moves none of those across.
+        "threshold": [round(float(value), 5) for value in np.where(inner, tree.threshold, 0.0)],
+        "left": np.where(inner, tree.children_left, 0).tolist(),
+        "right": np.where(inner, tree.children_right, 0).tolist(),
+        "value": [round(float(value), 5) for value in tree.value.ravel()],
+    }
+
+
+def _total_fit(samples: Sequence[NetSample]) -> tuple[float, float]:
+    """α and δ of total = α·(Σ − δ·ops), by relative least squares over the networks; δ ≥ 0."""
+    totals = np.array([sample.total_s for sample in samples])
+    design = np.array([[sample.sum_s, -float(len(sample.kernels))] for sample in samples]) / totals[:, None]
+    weights, *_ = np.linalg.lstsq(design, np.ones(len(samples)), rcond=None)
+    alpha, product = float(weights[0]), float(weights[1])
+    return alpha, product / alpha
+
+
+def _network_quantiles(
+    samples: Sequence[NetSample], unseen: Floats, network: npt.NDArray[np.int64], alpha: float, delta: float
+) -> dict[str, list[float]]:
+    """Quantiles of log(measured / predicted) of whole networks that the kernels' fits hadn't seen, with the finite
+    sample's correction (split conformal)."""
+    predicted = np.bincount(network, weights=alpha * (unseen - delta), minlength=len(samples))
+    missed = np.log(np.array([sample.total_s for sample in samples]) / np.maximum(predicted, 1e-9))
+    count = len(missed)
+    found = {}
+    for level, tail in (("80", 0.10), ("90", 0.05)):
+        reach = min(1.0, (1 - tail) * (count + 1) / count)
+        found[level] = [float(np.quantile(missed, 1 - reach)), float(np.quantile(missed, reach))]
+    return found
+
+
+def _box(kernels: Sequence[Kernel]) -> dict[str, list[float]]:
+    rows = np.array([row_of(kernel) for kernel in kernels])
+    names = [name for name in FEATURES if name not in ("aligned", "channels_last", "fused")]
+    return {
+        name: [float(rows[:, i].min()), float(rows[:, i].max())] for i, name in enumerate(FEATURES) if name in names
+    }
+
+
+def _roof(kernels: Sequence[Kernel], seconds: Floats) -> dict[str, float]:
+    """The best rates seen in any kernel of some size: the machine's roof as far as the runner reaches it."""
+    big = seconds > np.quantile(seconds, 0.5)
+    flops = np.array([kernel.flops for kernel in kernels])[big] / seconds[big]
+    moved = np.array([kernel.bytes_moved for kernel in kernels])[big] / seconds[big]
+    return {"flops_per_s": float(np.quantile(flops, 0.99)), "bytes_per_s": float(np.quantile(moved, 0.99))}
+
+
+def gates_of(samples: Sequence[NetSample], total: Mapping[str, Any], drift: float | None) -> list[dict[str, Any]]:
+    """Every gate with its value, limits and whether it passed: a calibration that fails one is marked degraded.
+
+    ``coherence`` is the median over networks of α·(Σ − δ·ops) / total; ``samples`` the least that a class or
+    path in use has; ``disturbed`` the share of disturbed runs; ``drift`` the anchor workload's.
+    """
+    ratios = [total["alpha"] * (s.sum_s - total["delta_s"] * len(s.kernels)) / s.total_s for s in samples]
+    counts: dict[str, int] = {}
+    for sample in samples:
+        for kernel in sample.kernels:
+            counts[kernel.cls] = counts.get(kernel.cls, 0) + 1
+    values: dict[str, float | None] = {
+        "coherence": float(np.median(ratios)),
+        "samples": float(min(counts.values())),
+        "disturbed": float(np.mean([sample.disturbed for sample in samples])),
+        "drift": drift,
+    }
+    gates = []
+    for name, (low, high) in GATES.items():
+        value = values[name]
+        passed = value is None or ((low is None or value >= low) and (high is None or value <= high))
+        gates.append({"name": name, "value": value, "low": low, "high": high, "passed": passed})
+    return gates

@@ -1,0 +1,98 @@
+"""One synthetic network on eager PyTorch: each op timed where it stands, and plain runs for the total."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from cnnprof.analyses.complexity import complexity
+from cnnprof.frontends.torch.trace import trace
+from cnnprof.ir import Graph
+from cnnprof.measure.align import align
+from cnnprof.measure.clock import Clock
+from cnnprof.measure.runner_torch import timed_calls
+from cnnprof.measure.samples import NetSample
+from cnnprof.measure.session import take_sample
+from cnnprof.measure.statistics import quantile
+from cnnprof.measure.synthetic_torch import SyntheticModule
+from cnnprof.predict.lower import lower
+
+__all__ = ["measure_network", "torch_networks"]
+
+_LEAST_RUNS = 7
+_LEAST_S = 0.08
+
+
+@contextmanager
+def torch_networks(threads: int) -> Iterator[Callable[[int, Graph, Clock], NetSample]]:
+    """:func:`measure_network` with ``threads`` threads; torch's setting and random state are put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield lambda index, graph, clock: measure_network(index, graph, clock, threads=threads)
+    finally:
+        torch.set_num_threads(before)
+
+
+def measure_network(index: int, graph: Graph, clock: Clock, *, threads: int) -> NetSample:
+    """Measure network ``index``. The weights are the seed's, the input random; threads are the caller's to set."""
+    torch.manual_seed(index)
+    module = SyntheticModule(graph).eval()
+    shape = graph.tensors[graph.inputs[0]].shape or ()
+    traced = trace(module, [shape])
+    kernels = lower(traced, "torch")
+    x = torch.rand(shape)
+
+    def run() -> None:
+        with torch.inference_mode():
+            module(x)
+
+    def watched() -> None:
+        # In inference mode the dispatcher hands composites over whole; the tracer saw them taken apart.
+        with torch.no_grad():
+            module(x)
+
+    run()
+    run()
+    samples = []
+    began = clock.wall_s()
+    while len(samples) < _LEAST_RUNS or clock.wall_s() - began < _LEAST_S:
+        samples.append(take_sample(run, clock))
+    if threads == 1:
+        clean = [s.cpu_s for s in samples if not s.disturbed]
+        total = quantile(clean if len(clean) >= 3 else [s.cpu_s for s in samples], 0.2)
+    else:
+        total = quantile([s.wall_s for s in samples], 0.5)
+    seconds = _in_place(
+        traced, watched, passes=min(len(samples), 12), now=time.thread_time if threads == 1 else time.perf_counter
+    )
+    return NetSample(
+        network=index,
+        total_s=total,
+        disturbed=sum(s.disturbed for s in samples) / len(samples),
+        kernels=kernels,
+        seconds=tuple(max(seconds[kernel.name], 1e-8) for kernel in kernels),
+    )
+
+
+def _in_place(graph: Graph, run: Callable[[], object], *, passes: int, now: Callable[[], float]) -> dict[str, float]:
+    """Seconds by op: the lower quartile over instrumented passes. CPU time of this thread, where one computes."""
+    weights = {row.name: float(row.flops + (row.bytes_read or 0)) for row in complexity(graph).rows}
+    owners = None
+    rows = []
+    for _ in range(passes):
+        calls = timed_calls(run, now)
+        if owners is None:
+            owners = align(graph, [spelling for spelling, _ in calls], weights)
+        spent = dict.fromkeys((op.name for op in graph.ops), 0.0)
+        for (_, seconds), shares in zip(calls, owners, strict=True):
+            for name, share in shares:
+                spent[name] += seconds * share
+        rows.append([spent[op.name] for op in graph.ops])
+    quartile = np.quantile(np.array(rows), 0.25, axis=0)
+    return {op.name: float(value) for op, value in zip(graph.ops, quartile, strict=True)}

@@ -1,0 +1,86 @@
+"""The table of samples that a calibration takes, and its CSV: one row a kernel, one a network's total."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from cnnprof.errors import SchemaError
+from cnnprof.predict.kernels import Kernel
+
+__all__ = ["NetSample", "from_csv", "to_csv"]
+
+_KERNEL_FIELDS = tuple(f.name for f in fields(Kernel) if f.name not in ("name", "ops", "known"))
+_COLUMNS = ("network", "total_s", "sum_s", "disturbed", "seconds", "ops", *_KERNEL_FIELDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetSample:
+    """One synthetic network: its index in the suite, the un-instrumented total (CPU seconds for one thread), the
+    share of disturbed runs, and its kernels with the seconds each took in place."""
+
+    network: int
+    total_s: float
+    disturbed: float
+    kernels: tuple[Kernel, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def sum_s(self) -> float:
+        return sum(self.seconds)
+
+
+def to_csv(samples: Iterable[NetSample]) -> str:
+    """Every kernel of every network, with its features and time."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for sample in samples:
+        for kernel, seconds in zip(sample.kernels, sample.seconds, strict=True):
+            features = [getattr(kernel, name) for name in _KERNEL_FIELDS]
+            writer.writerow([sample.network, repr(sample.total_s), repr(sample.sum_s), repr(sample.disturbed), repr(seconds),
+                             len(kernel.ops), *features])  # fmt: skip
+    return out.getvalue()
+
+
+def from_csv(text: str, *, origin: str) -> tuple[NetSample, ...]:
+    """What :func:`to_csv` wrote. Raises :class:`SchemaError` if it isn't that."""
+    rows = list(csv.reader(io.StringIO(text)))
+    if not rows or tuple(rows[0]) != _COLUMNS:
+        raise SchemaError(f"{origin}: not a table of samples", "calibrate again without --resume")
+    try:
+        nets: dict[int, list[list[str]]] = {}
+        for row in rows[1:]:
+            nets.setdefault(int(row[0]), []).append(row)
+        return tuple(_net(index, lines) for index, lines in nets.items())
+    except (ValueError, IndexError) as error:
+        raise SchemaError(
+            f"{origin}: a damaged table of samples ({error})", "calibrate again without --resume"
+        ) from None
+
+
+def _net(index: int, rows: Sequence[list[str]]) -> NetSample:
+    return NetSample(
+        network=index,
+        total_s=float(rows[0][1]),
+        disturbed=float(rows[0][3]),
+        kernels=tuple(_kernel(row) for row in rows),
+        seconds=tuple(float(row[4]) for row in rows),
+    )
+
+
+def _kernel(row: list[str]) -> Kernel:
+    values: dict[str, Any] = {}
+    for name, text in zip(_KERNEL_FIELDS, row[6:], strict=True):
+        if name in ("cls", "path"):
+            values[name] = text
+        elif name == "channels_last":
+            values[name] = text == "True"
+        elif name in ("flops", "bytes_in", "bytes_weights", "bytes_out"):
+            values[name] = float(text)
+        else:
+            values[name] = int(text)
+    return Kernel(name="", ops=("",) * int(row[5]), **values)
