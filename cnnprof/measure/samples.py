@@ -41,8 +41,8 @@ def to_csv(samples: Iterable[NetSample]) -> str:
     for sample in samples:
         for kernel, seconds in zip(sample.kernels, sample.seconds, strict=True):
             features = [getattr(kernel, name) for name in _KERNEL_FIELDS]
-            writer.writerow([sample.network, repr(sample.total_s), repr(sample.sum_s), repr(sample.disturbed), repr(seconds),
-                             len(kernel.ops), *features])  # fmt: skip
+            own = (sample.total_s, sample.sum_s, sample.disturbed, seconds)
+            writer.writerow([sample.network, *map(repr, own), len(kernel.ops), *features])
     return out.getvalue()
 
 

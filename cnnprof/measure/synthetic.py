@@ -198,8 +198,9 @@ def _shuffled(net: NetBuilder, x: str, width: int, stride: int, style: Style) ->
 
 
 STYLES: dict[str, Motif] = {
-    "residual": _residual, "inverted": _inverted, "bottleneck": _bottleneck, "separable": _separable, "dense": _dense,
-    "grouped": _grouped, "token": _token, "inception": _inception, "shuffled": _shuffled, "fire": _fire, "plain": _plain,
+    "residual": _residual, "inverted": _inverted, "bottleneck": _bottleneck, "separable": _separable,
+    "dense": _dense, "grouped": _grouped, "token": _token, "inception": _inception, "shuffled": _shuffled,
+    "fire": _fire, "plain": _plain,
 }  # fmt: skip
 
 

@@ -104,11 +104,11 @@ def _module(graph: Graph, op: Op) -> nn.Module:
 
 
 _MODULES: dict[str, Callable[[bool], nn.Module]] = {
-    "relu": lambda in_place: nn.ReLU(in_place),
-    "relu6": lambda in_place: nn.ReLU6(in_place),
-    "silu": lambda in_place: nn.SiLU(in_place),
-    "hard_swish": lambda in_place: nn.Hardswish(in_place),
-    "hard_sigmoid": lambda in_place: nn.Hardsigmoid(in_place),
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "silu": nn.SiLU,
+    "hard_swish": nn.Hardswish,
+    "hard_sigmoid": nn.Hardsigmoid,
     "leaky_relu": lambda in_place: nn.LeakyReLU(0.1, in_place),
     "sigmoid": lambda _: nn.Sigmoid(),
     "gelu": lambda _: nn.GELU(),

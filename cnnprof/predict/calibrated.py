@@ -112,7 +112,8 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int) 
     outside = sum(layer.time.latency_s for layer, ok in zip(layers, inside, strict=True) if not ok) / whole
     warnings = []
     if outside > 0.05:
-        worst = max((layer for layer, ok in zip(layers, inside, strict=True) if not ok), key=lambda l: l.time.latency_s)
+        strange = [layer for layer in layers if not layer.inside]
+        worst = max(strange, key=lambda layer: layer.time.latency_s)
         warnings.append(
             f"{outside:.0%} of the predicted time lies outside the calibrated range, most of it {worst.name} "
             f"({worst.cls}); its interval is widened"

@@ -43,7 +43,7 @@ Policy = Callable[[Graph, Chain, Op, Kernel], bool]
 
 
 def lower(graph: Graph, runner: str, costs: Complexity | None = None) -> tuple[Kernel, ...]:
-    """The kernels of ``graph`` under ``runner`` ("torch", "fused", "onnxruntime"), in execution order.
+    """The kernels of ``graph`` under ``runner`` ("torch", "fused"), in execution order.
 
     Every op of the graph is in exactly one kernel. Raises :class:`UsageError` for a runner it doesn't know.
     """
@@ -52,14 +52,10 @@ def lower(graph: Graph, runner: str, costs: Complexity | None = None) -> tuple[K
         return tuple(_single(graph, costs))
     if runner == "fused":
         return fuse(graph, costs, _compiled)
-    if runner == "onnxruntime":
-        from cnnprof.predict.lower_onnxruntime import lower_onnxruntime
-
-        return lower_onnxruntime(graph, costs)
     raise UsageError(f"runner {runner!r}: expected one of {', '.join(RUNNERS)}", "choose one with --runner")
 
 
-RUNNERS = ("torch", "fused", "onnxruntime")
+RUNNERS = ("torch", "fused")
 
 
 def _single(graph: Graph, costs: Complexity) -> Iterator[Kernel]:
