@@ -46,12 +46,10 @@ def profile_of(
         bounds=_bounds(costs),
         coverage=_coverage(costs),
         layers=tuple(
-            Layer(_layer(graph, op, row, layer_sections or {}))
-            for op, row in zip(graph.ops, costs.rows, strict=True)
+            Layer(_layer(graph, op, row, layer_sections or {})) for op, row in zip(graph.ops, costs.rows, strict=True)
         ),
         warnings=tuple(
-            {"code": n.code, "message": n.message} | ({"layer": n.layer} if n.layer else {})
-            for n in graph.notes
+            {"code": n.code, "message": n.message} | ({"layer": n.layer} if n.layer else {}) for n in graph.notes
         ),
         **(sections or {}),
     )

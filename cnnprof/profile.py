@@ -75,7 +75,8 @@ class Layer:
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        return self.data.get("attributes", {})
+        attributes: Mapping[str, Any] = self.data.get("attributes", {})
+        return attributes
 
     @property
     def work(self) -> Mapping[str, int] | None:
@@ -195,9 +196,7 @@ class Profile:
 
     def to_json(self) -> str:
         """The document, sorted and indented, with a newline at its end."""
-        return (
-            json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        )
+        return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_dict(cls, document: Any, *, origin: str = "profile") -> Profile:

@@ -36,8 +36,6 @@ def cnnprof(tmp_path: Path) -> Run:
             [sys.executable, "-m", "cnnprof", *args], cwd=tmp_path, env=full, input=stdin, capture_output=True,
             timeout=120, check=False,
         )  # fmt: skip
-        return subprocess.CompletedProcess(
-            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-        )
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run

@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "memory": ("cnnprof.cli.memory", "What is alive when, the peak, and what would lower it."),
     "predict": ("cnnprof.cli.predict", "How long a model takes on a device, without running it."),
     "measure": ("cnnprof.cli.measure", "Run a model here and say how long it takes."),
+    "calibrate": ("cnnprof.cli.calibrate", "Learn what this machine and runner do."),
+    "verify": ("cnnprof.cli.verify", "Predicted against measured, over a list of networks."),
     "devices": ("cnnprof.cli.devices", "Devices that latency can be predicted for."),
     "report": ("cnnprof.cli.report", "HTML reports: a site, or one file."),
     "compare": ("cnnprof.cli.compare", "Several models side by side."),

@@ -63,7 +63,7 @@ def command(
     from cnnprof.cli.output import console, deliver, say_notes
     from cnnprof.devices.find import find_device
     from cnnprof.measure.run import measure, runner_for
-    from cnnprof.measure.session import Plan
+    from cnnprof.measure.session import Plan, fixed_work
     from cnnprof.render.latency_text import print_measurement
     from cnnprof.timing import with_measurement, with_prediction
 
@@ -79,7 +79,7 @@ def command(
     try:
         with click.progressbar(length=visits, label="measuring", file=_stderr(quiet)) as bar:
             result = measure(
-                made, graph, plan=plan, layers=not no_layers, anchor=_anchor, progress=lambda *_: bar.update(1)
+                made, graph, plan=plan, layers=not no_layers, anchor=fixed_work, progress=lambda *_: bar.update(1)
             )
     finally:
         made.close()
@@ -123,11 +123,6 @@ def _enough_memory(graph: Any) -> None:
             f"{graph.source.name}: needs at least {nbytes(needed)} of memory, {nbytes(there)} are free",
             "try a smaller --batch or --input",
         )
-
-
-def _anchor() -> int:
-    """A workload of fixed size, a few milliseconds: the same before and after, or the machine has changed."""
-    return sum(i * i for i in range(50_000))
 
 
 def _stderr(quiet: bool) -> Any:

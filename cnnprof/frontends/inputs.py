@@ -69,11 +69,7 @@ def parse_input(text: str) -> InputSpec:
 def parse_inputs(texts: Iterable[str | Shape | InputSpec]) -> tuple[InputSpec, ...]:
     """Read several; a name given twice is an error. Shapes and ready specs pass through."""
     specs = tuple(
-        text
-        if isinstance(text, InputSpec)
-        else parse_input(text)
-        if isinstance(text, str)
-        else InputSpec(tuple(text))
+        text if isinstance(text, InputSpec) else parse_input(text) if isinstance(text, str) else InputSpec(tuple(text))
         for text in texts
     )
     names = [spec.name for spec in specs if spec.name]

@@ -28,9 +28,7 @@ def is_torch_reference(reference: str) -> bool:
     if reference.lower().endswith(_TORCH_SUFFIXES):
         return True
     head, colon, tail = reference.rpartition(":")
-    return (bool(colon) and bool(head) and tail.isidentifier()) or reference.startswith(
-        ("torchvision:", "timm:")
-    )
+    return (bool(colon) and bool(head) and tail.isidentifier()) or reference.startswith(("torchvision:", "timm:"))
 
 
 def load_graph(
@@ -84,9 +82,7 @@ def _with_batch(graph: Graph, inputs: Sequence[InputSpec], batch: int) -> tuple[
     """The graph's inputs with their first dimension set, keeping what was asked for by ``inputs``."""
     tensors = [graph.tensors[name] for name in graph.inputs]
     return tuple(
-        InputSpec((batch, *t.shape[1:]), t.name, t.dtype)
-        if t.shape
-        else InputSpec(t.shape or (), t.name, t.dtype)
+        InputSpec((batch, *t.shape[1:]), t.name, t.dtype) if t.shape else InputSpec(t.shape or (), t.name, t.dtype)
         for t in tensors
     )
 

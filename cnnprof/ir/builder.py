@@ -38,9 +38,7 @@ class GraphBuilder:
 
     def add_tensor(self, tensor: Tensor) -> Tensor:
         if tensor.name in self._tensors:
-            raise GraphError(
-                f"tensor {tensor.name!r} is defined twice", "every tensor needs a name of its own"
-            )
+            raise GraphError(f"tensor {tensor.name!r} is defined twice", "every tensor needs a name of its own")
         self._tensors[tensor.name] = tensor
         return tensor
 
@@ -57,8 +55,7 @@ class GraphBuilder:
         made = {tensor.name: tensor for tensor in outputs}
         if set(made) != set(op.present_outputs):
             raise GraphError(
-                f"op {op.name!r} ({op.op_type}): expected records of {sorted(op.present_outputs)}, "
-                f"got {sorted(made)}"
+                f"op {op.name!r} ({op.op_type}): expected records of {sorted(op.present_outputs)}, got {sorted(made)}"
             )
         for tensor in made.values():
             self.add_tensor(tensor)

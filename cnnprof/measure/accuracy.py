@@ -1,8 +1,8 @@
 """Predicted against measured over a list of networks: every number that says how far a prediction can be trusted.
 
-Errors are relative to the measurement. Beside the prediction stand two naive baselines of the same run (FLOPs at the best
-rate seen; a roofline of three constants for all classes) and the noise floor: how far two measurements of the same thing,
-minutes apart, are from each other.
+Errors are relative to the measurement. Beside the prediction stand two naive baselines of the same run (FLOPs at
+the best rate seen; a roofline of three constants for all classes) and the noise floor: how far two measurements of
+the same thing, minutes apart, are from each other.
 """
 
 from __future__ import annotations
@@ -152,8 +152,16 @@ def _layers(rows: Sequence[Compared]) -> dict[str, Any]:
             error = predicted.get(name, 0.0) / share - 1.0
             errors.append(abs(error))
             by_class.setdefault(row.classes.get(name, "other"), []).append(error)
-            worst.append((share * abs(error), {"model": row.model, "layer": name, "class": row.classes.get(name, "other"),
-                                               "measured_share": share, "predicted_share": predicted.get(name, 0.0)}))  # fmt: skip
+            facts = {
+                "model": row.model,
+                "layer": name,
+                "class": row.classes.get(name, "other"),
+                "measured_share": share,
+                "predicted_share": predicted.get(name, 0.0),
+            }
+            row_of = {"model": row.model, "layer": name, "class": row.classes.get(name, "other")}
+            both = {"measured_share": share, "predicted_share": predicted.get(name, 0.0)}
+            worst.append((share * abs(error), row_of | both))
         recalls.append(_recall(measured, predicted))
     if not errors:
         return {}

@@ -22,7 +22,7 @@ from cnnprof.measure.calibrate_fit import fit_profile, gates_of
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
-from cnnprof.measure.session import take_sample
+from cnnprof.measure.session import fixed_work, take_sample
 from cnnprof.measure.synthetic import synthetic_network
 
 __all__ = ["Calibration", "calibrate", "profile_name", "summary"]
@@ -134,20 +134,12 @@ def _runner(runner: str, threads: int, given: MeasureNetwork | None) -> Abstract
         from cnnprof.measure.calibrate_torch import torch_networks
 
         return torch_networks(threads)
-    if runner == "onnxruntime":
-        from cnnprof.measure.calibrate_onnxruntime import onnxruntime_networks
-
-        return onnxruntime_networks(threads)
-    raise UsageError(f"runner {runner!r}: expected torch or onnxruntime", "choose one with --runner")
+    raise UsageError(f"runner {runner!r}: only torch can be calibrated so far", "use --runner torch")
 
 
 def _anchor(clock: Clock) -> float:
-    """CPU time of a fixed piece of work: the least of seven."""
-    return min(take_sample(_work, clock).cpu_s for _ in range(7))
-
-
-def _work() -> int:
-    return sum(i * i for i in range(60_000))
+    """CPU time of a fixed piece of work: the least of fifteen."""
+    return min(take_sample(fixed_work, clock).cpu_s for _ in range(15))
 
 
 def summary(calibration: Calibration) -> dict[str, Any]:

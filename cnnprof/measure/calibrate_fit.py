@@ -90,7 +90,7 @@ def _class_fit(
     for part in range(_BATCHES) if forests else ():
         held = fold == part
         if held.any() and (~held).sum() >= _TREES_FROM // 2:
-            guess[held] = np.clip(evaluate(_forests(rows[~held], residual[~held], seed), rows[held]), *clip)
+            guess[held] = np.clip(evaluate(_forests(rows[~held], residual[~held], seed), rows[held]), clip[0], clip[1])
     missed = residual - guess
     fit = {
         "flops_per_s": rates.flops_per_s,

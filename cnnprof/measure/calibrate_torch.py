@@ -17,7 +17,7 @@ from cnnprof.measure.clock import Clock
 from cnnprof.measure.runner_torch import timed_calls
 from cnnprof.measure.samples import NetSample
 from cnnprof.measure.session import take_sample
-from cnnprof.measure.statistics import quantile
+from cnnprof.measure.statistics import Sample, quantile
 from cnnprof.measure.synthetic_torch import SyntheticModule
 from cnnprof.predict.lower import lower
 
@@ -59,7 +59,7 @@ def measure_network(index: int, graph: Graph, clock: Clock, *, threads: int) -> 
 
     run()
     run()
-    samples = []
+    samples: list[Sample] = []
     began = clock.wall_s()
     while len(samples) < _LEAST_RUNS or clock.wall_s() - began < _LEAST_S:
         samples.append(take_sample(run, clock))

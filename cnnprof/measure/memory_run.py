@@ -49,9 +49,7 @@ def measure_reference(
         raise UsageError(f"{reference}: the size of its input isn't known", "give it: --input 1x3x224x224")
     if batch is not None:
         chosen = _with_batch(chosen, batch)
-    return measure_module(
-        module, chosen, training=training, optimizer=optimizer, device=device, workspace=workspace
-    )
+    return measure_module(module, chosen, training=training, optimizer=optimizer, device=device, workspace=workspace)
 
 
 def measure_module(

@@ -72,7 +72,7 @@ class Positive(TorchFunctionMode):
         else:
             result = rule(*args, **kwargs)
         if name in _NORMALISED and isinstance(result, Tensor) and result.requires_grad:
-            result.register_hook(_zero_or_one)  # type: ignore[no-untyped-call]
+            result.register_hook(_zero_or_one)
         return result
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from cnnprof.measure.clock import Clock, MachineState
 from cnnprof.measure.statistics import Sample
 
-__all__ = ["Plan", "Session", "run_session", "take_sample", "warm_up"]
+__all__ = ["Plan", "Session", "fixed_work", "run_session", "take_sample", "warm_up"]
 
 Run = Callable[[], object]
 Progress = Callable[[int, int, str], None]
@@ -112,9 +112,14 @@ def _visit(visits: list[list[Sample]], run: Run, clock: Clock, plan: Plan) -> No
 
 
 def _anchor(session: Session, anchor: Run | None, clock: Clock) -> None:
-    """The anchor's time now: the least CPU time of five runs (of wall time where it has none)."""
+    """The anchor's time now: the least CPU time of fifteen runs (of wall time where it has none)."""
     if anchor is None:
         return
     anchor()
-    samples = [take_sample(anchor, clock) for _ in range(5)]
+    samples = [take_sample(anchor, clock) for _ in range(15)]
     session.anchor_s.append(min(sample.cpu_s or sample.wall_s for sample in samples))
+
+
+def fixed_work() -> int:
+    """The anchor: a workload of fixed size, a few milliseconds. The same before and after, or the machine has changed."""
+    return sum(i * i for i in range(60_000))

@@ -3,7 +3,6 @@
 ``torch``    eager PyTorch: every op as traced; a view costs only its dispatch
 ``fused``    torch.compile and the like: batch norm folded into the convolution before it, chains of elementwise
              ops and their convolution run as one kernel, views free
-``onnxruntime``  see :mod:`cnnprof.predict.lower_onnxruntime`
 
 A fused chain grows op by op: an op joins the kernel that made one of its inputs if that kernel's last result has
 no other reader and the runner's policy allows the pair. Its other inputs become inputs of the kernel.

@@ -23,7 +23,8 @@ def evaluate(forests: Sequence[Mapping[str, Any]], rows: Floats) -> Floats:
     """The mean of ``forests`` for each row of features. Raises :class:`SchemaError` for damaged trees."""
     if not forests:
         return np.zeros(len(rows))
-    return np.mean([_forest(forest, rows) for forest in forests], axis=0)
+    mean: Floats = np.mean([_forest(forest, rows) for forest in forests], axis=0)
+    return mean
 
 
 def _forest(forest: Mapping[str, Any], rows: Floats) -> Floats:

@@ -52,8 +52,7 @@ def to_markdown(profile: Profile, selection: Selection) -> str:
     if selection.rest is not None:
         rest = selection.rest
         lines.append(
-            f"| … {rest.layers} more ops | | | {si(rest.parameters)} | {si(rest.macs)} "
-            f"| {percent(rest.macs, total)} |"
+            f"| … {rest.layers} more ops | | | {si(rest.parameters)} | {si(rest.macs)} | {percent(rest.macs, total)} |"
         )
     lines += ["", *(f"- {label}: {_escape(text)}" for label, text in summary_pairs(profile))]
     return "\n".join(lines) + "\n"

@@ -27,14 +27,16 @@ def catalogue(lang: str) -> Mapping[str, str]:
 
 
 class Translator:
-    """``t("key", count=3)``: plain text. ``t.html("key", ...)``: the text's own ``**bold**`` and `` `code` ``
-    become markup; everything filled in is escaped."""
+    """``t("key", count=3)``: plain text; with count 1, ``key.one`` where there is one. ``t.html("key", ...)``: the
+    text's own ``**bold**`` and `` `code` `` become markup; everything filled in is escaped."""
 
     def __init__(self, lang: str) -> None:
         self.lang = lang
         self._texts = catalogue(lang)
 
     def __call__(self, key: str, **values: object) -> str:
+        if values.get("count") == 1 and f"{key}.one" in self._texts:
+            key = f"{key}.one"
         return self._texts[key].format(**values) if values else self._texts[key]
 
     def has(self, key: str) -> bool:

@@ -102,9 +102,7 @@ def select(rows: Sequence[Row], *, sort: str | None, top: int | None) -> Selecti
     elif top is None or len(rows) <= top:
         kept, left = list(rows), []
     else:
-        order = sorted(
-            range(len(rows)), key=lambda i: (-rows[i].unknown, -rows[i].macs, -rows[i].parameters, i)
-        )
+        order = sorted(range(len(rows)), key=lambda i: (-rows[i].unknown, -rows[i].macs, -rows[i].parameters, i))
         chosen = set(order[:top])
         kept = [row for i, row in enumerate(rows) if i in chosen]
         left = [row for i, row in enumerate(rows) if i not in chosen]

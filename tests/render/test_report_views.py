@@ -74,7 +74,7 @@ def test_small_siblings_are_joined_not_dropped() -> None:
     x, shape = net.input("x", (1, 4, 24, 16)), (1, 4, 24, 16)
     x, shape = net.conv(x, shape, 64, (7, 7), pad=(3, 3), name="big", scope="m")
     for i in range(5):
-        x, shape = net.conv(x, shape, 1 if i else 1, (1, 1), pad=(0, 0), name=f"s{i}", scope="m")
+        x, shape = net.conv(x, shape, 1, (1, 1), pad=(0, 0), name=f"s{i}", scope="m")
     data = icicle(profile_graph(net.build(x)), METRICS[0])
     top = [c for c in data.cells if c.depth == 0]
     assert sum(c.value for c in top) == data.total

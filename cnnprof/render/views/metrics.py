@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from cnnprof.profile import Layer, Profile
 
@@ -35,7 +35,15 @@ class Sums:
     uncounted: int = 0
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Sums)})
+        return Sums(
+            macs=self.macs + other.macs,
+            parameters=self.parameters + other.parameters,
+            activation_bytes=self.activation_bytes + other.activation_bytes,
+            bytes_moved=self.bytes_moved + other.bytes_moved,
+            latency_s=self.latency_s + other.latency_s,
+            layers=self.layers + other.layers,
+            uncounted=self.uncounted + other.uncounted,
+        )
 
 
 def layer_sums(profile: Profile) -> tuple[Sums, ...]:

@@ -7,7 +7,6 @@ without modules inside that is called again elsewhere (one ReLU for a whole bloc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -137,10 +136,11 @@ def _leaf(
 def _local_name(name: str, parent: tuple[str, ...]) -> str:
     """The layer's name without the path that its parent line already shows, in either spelling."""
     for prefix in ("/".join(parent), ".".join(parent)):
-        if prefix:
-            match = re.match(rf"/?{re.escape(prefix)}[/.:]+(?=.)", name)
-            if match:
-                return plain(name[match.end() :])
+        start = len(prefix) + name.startswith("/")
+        if prefix and name[start - len(prefix) : start] == prefix and name[start : start + 1] in ("/", ".", ":"):
+            rest = name[start:].lstrip("/.:")
+            if rest:
+                return plain(rest)
     return plain(name)
 
 
