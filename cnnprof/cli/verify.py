@@ -1,0 +1,93 @@
+"""``cnnprof verify``: predicted against measured over the committed list of networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+__all__ = ["command"]
+
+_EPILOG = """\b
+Examples:
+  cnnprof verify
+  cnnprof verify --device my-laptop -o reports/accuracy/my-laptop.json
+  cnnprof verify --model torchvision:resnet18 --model torchvision:vgg11 --batch 4
+"""
+
+
+@click.command("verify", epilog=_EPILOG, short_help="Predicted against measured, over a list of networks.")
+@click.option("-d", "--device", metavar="NAME", help="A calibrated profile (default: calibrate first).")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="For the calibration.")
+@click.option("--budget", type=click.Choice(["15s", "60s", "240s"]), default="60s", show_default=True)
+@click.option("--model", "models", multiple=True, metavar="REFERENCE", help="Instead of the list. Repeatable.")
+@click.option("-b", "--batch", type=click.IntRange(min=1), help="Set the batch dimension.")
+@click.option("-o", "--output", metavar="FILE", help="Write the report (JSON) there.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+def command(
+    *, device: str | None, threads: int, budget: str, models: tuple[str, ...], batch: int | None, output: str | None,
+    quiet: bool,
+) -> None:  # fmt: skip
+    """Predict and measure at least 40 CNNs of torchvision and timm, and say how far they are apart.
+
+    Networks that the machine was too noisy for are listed and left out of every figure.
+    """
+    import json
+
+    from cnnprof.cli.output import write_file
+    from cnnprof.devices.calibrated import CalibratedDevice
+    from cnnprof.devices.find import find_device
+    from cnnprof.errors import UsageError
+    from cnnprof.measure.accuracy_models import MODELS
+    from cnnprof.measure.calibrate import calibrate
+    from cnnprof.measure.session import fixed_work
+    from cnnprof.measure.verify import verify
+
+    if device is None:
+        seconds = float(budget.removesuffix("s"))
+        found: Any = calibrate(runner="torch", threads=threads, budget_s=seconds).profile
+    else:
+        found = find_device(device)
+        if not isinstance(found, CalibratedDevice):
+            raise UsageError(
+                f"{device}: a datasheet, nothing here can be measured on it", "cnnprof calibrate makes a profile"
+            )
+
+    def progress(done: int, steps: int, name: str) -> None:
+        if not quiet:
+            click.echo(f"{done}/{steps} {name}", err=True)
+
+    document = verify(found, models or MODELS, batch=batch, anchor=fixed_work, progress=progress)
+    if output is not None:
+        write_file(output, json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    _say(document)
+
+
+def _say(document: dict[str, Any]) -> None:
+    total, noisy = len(document["models"]), len(document["too_noisy"])
+    click.echo(f"{document['device']}, batch {document['batch']}: {total} networks, {noisy} of them too noisy to judge")
+    for name, reason in document["failed"].items():
+        click.echo(f"  failed: {name}: {reason}")
+    if "errors" not in document:
+        click.echo("no verdict: the machine was too noisy throughout")
+        return
+    for label, errors in (("prediction", document["errors"]), *document["baselines"].items()):
+        click.echo(
+            f"  {label:18} mean {errors['mean']:.1%}, median {errors['median']:.1%}, within 10 %: {errors['within_10']:.0%}, "
+            f"worst {errors['worst']:.0%}, bias {errors['bias']:+.1%}, rank {errors['rank_correlation']:.4f}"
+        )
+    intervals = document["intervals"]
+    click.echo(
+        f"  90 % intervals cover {intervals['coverage_90']:.0%}, half-width {intervals['median_half_width']:.0%} (median)"
+    )
+    if "noise_floor" in document:
+        floor = document["noise_floor"]
+        click.echo(f"  noise floor: median {floor['median']:.1%}, worst {floor['worst']:.0%}")
+    if document["layers"]:
+        layers = document["layers"]
+        click.echo(
+            f"  layers above 1 % of the time: {layers['count']}, median error {layers['median_error']:.1%}, "
+            f"top-5 recall {layers['top_5_recall']:.0%}"
+        )
+    same = document["coincidence"]
+    click.echo(f"  {same['share']:.1%} of the {same['kernels']} convolutions and gemms also stood in the calibration")
