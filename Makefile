@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit slow bench reports reports-check clean
+.PHONY: help demo test check unit slow bench reports reports-check memory-accuracy clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,6 +40,15 @@ slow: $(VENV)/.dev  ## Walks of whole model collections (all of timm, torchvisio
 
 bench: $(VENV)/.dev  ## Benchmarks; compare the ratios, machines are noisy
 	$(BIN)/python -m pytest tests/bench -m bench --benchmark-disable-gc -q -s
+
+reports: $(VENV)/.dev  ## Regenerate the committed gallery in reports/
+	$(BIN)/python -m cnnprof.cli.gallery -o reports
+
+reports-check: $(VENV)/.dev  ## Fail if reports/ isn't what would be written now
+	$(BIN)/python -m cnnprof.cli.gallery -o reports --check
+
+memory-accuracy: $(VENV)/.dev  ## Predicted against measured peak memory over torchvision, into reports/
+	$(BIN)/python -m cnnprof.measure.memory_accuracy
 
 clean:  ## Remove what make made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .benchmarks
