@@ -6,7 +6,8 @@ inputs read as data, ``shapes`` the outputs'.
 
 A projection is rows · in · out MACs; a bias one addition an element; a rotated
 element 2 multiplications and one addition; a dequantised projection output one multiplication. Packed
-(ragged) batches are counted at their padded size, as dense batches are.
+(ragged) batches are counted at their padded size, as dense batches are. A sliding window (``local``: so many keys
+up to the query's own) narrows what is seen; like any mask it saves no work in this count.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def _window(call: Call, output: int) -> tuple[Relation | None, ...]:
         if index == 0 and len(data) > 1 and not call.get("packed_qkv", False):
             time = Same(1)
         elif call.get("causal", False) and len(shape) == 3:
-            time = Slide(1, shape[1], 1, 1, shape[1] - 1)
+            seen = min(shape[1], call.get("local", shape[1]))
+            time = Slide(1, seen, 1, 1, seen - 1)
         # A ragged batch (tokens, width) holds several sequences in one axis.
         relations[index] = Axes((Same(0), time, *rest) if len(shape) > 2 else (All(), All()))
     for index, batch in call.get("caches", ()):
@@ -208,11 +210,13 @@ def _from_group_query(call: Call) -> Call:
         packed_qkv=packed,
         softcap=bool(call.get("softcap", 0.0)),
     )
-    own = {
+    own: dict[str, Any] = {
         "data": (0, 1, 2),
         "shapes": ((batch, length, heads * d), present, present),
         "caches": ((3, 0), (4, 0)),
     }
+    if call.get("local_window_size", -1) > 0:
+        own["local"] = call.get("local_window_size")
     return call.with_attributes(sizes | extra | own)
 
 

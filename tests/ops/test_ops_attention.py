@@ -209,3 +209,15 @@ def test_what_the_data_decides_is_not_counted():
     assert spec.work is None
     with pytest.raises(UncountableError, match="num_heads"):
         work("com.microsoft:Attention", [act(2, 5, 16), par(16, 48)], [(2, 5, 16)])
+
+
+def test_a_sliding_window_narrows_what_is_seen_and_saves_no_work():
+    """onnxruntime's local_window_size 2 over 6 tokens: query t meets keys t − 1 and t."""
+    inputs = [act(1, 6, 8), act(1, 6, 8), act(1, 6, 8), None, None, act(1), act(1)]
+    heads = {"num_heads": 1, "kv_num_heads": 1}
+    full = window("com.microsoft:GroupQueryAttention", inputs, [(1, 6, 8)], **heads)
+    local = window("com.microsoft:GroupQueryAttention", inputs, [(1, 6, 8)], local_window_size=2, **heads)
+    assert full[2] == Axes((Same(0), Slide(1, 6, 1, 1, 5), All()))
+    assert local[2] == Axes((Same(0), Slide(1, 2, 1, 1, 1), All()))
+    # 6 · 6 scores of 8 + 8
+    assert work("com.microsoft:GroupQueryAttention", inputs, [(1, 6, 8)], local_window_size=2, **heads).mac == 576
