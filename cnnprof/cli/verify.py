@@ -73,12 +73,13 @@ def _say(document: dict[str, Any]) -> None:
         return
     for label, errors in (("prediction", document["errors"]), *document["baselines"].items()):
         click.echo(
-            f"  {label:18} mean {errors['mean']:.1%}, median {errors['median']:.1%}, within 10 %: {errors['within_10']:.0%}, "
+            f"  {label:18} mean {errors['mean']:.1%}, median {errors['median']:.1%}, "
+            f"within 10 %: {errors['within_10']:.0%}, "
             f"worst {errors['worst']:.0%}, bias {errors['bias']:+.1%}, rank {errors['rank_correlation']:.4f}"
         )
     intervals = document["intervals"]
     click.echo(
-        f"  90 % intervals cover {intervals['coverage_90']:.0%}, half-width {intervals['median_half_width']:.0%} (median)"
+        f"  90 % intervals cover {intervals['coverage_90']:.0%}, median half-width {intervals['median_half_width']:.0%}"
     )
     if "noise_floor" in document:
         floor = document["noise_floor"]

@@ -159,9 +159,7 @@ def _layers(rows: Sequence[Compared]) -> dict[str, Any]:
                 "measured_share": share,
                 "predicted_share": predicted.get(name, 0.0),
             }
-            row_of = {"model": row.model, "layer": name, "class": row.classes.get(name, "other")}
-            both = {"measured_share": share, "predicted_share": predicted.get(name, 0.0)}
-            worst.append((share * abs(error), row_of | both))
+            worst.append((share * abs(error), facts))
         recalls.append(_recall(measured, predicted))
     if not errors:
         return {}

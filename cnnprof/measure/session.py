@@ -121,5 +121,5 @@ def _anchor(session: Session, anchor: Run | None, clock: Clock) -> None:
 
 
 def fixed_work() -> int:
-    """The anchor: a workload of fixed size, a few milliseconds. The same before and after, or the machine has changed."""
+    """The anchor: work of fixed size, a few milliseconds. As long after as before, or the machine has changed."""
     return sum(i * i for i in range(60_000))

@@ -1,0 +1,358 @@
+"""Calibration: the suite of networks, the fit against a machine made up by hand, gates, resuming, reproducibility."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fake_clock import FakeClock
+
+from cnnprof.analyses.complexity import complexity
+from cnnprof.devices.calibrated import CalibratedDevice
+from cnnprof.devices.store import load_profile, samples_path
+from cnnprof.errors import CnnprofError, DeviceError, SchemaError, UsageError
+from cnnprof.ir import Graph
+from cnnprof.measure.calibrate import calibrate, profile_name
+from cnnprof.measure.calibrate_fit import fit_profile, gates_of
+from cnnprof.measure.samples import NetSample, from_csv, to_csv
+from cnnprof.measure.synthetic import STYLES, synthetic_network
+from cnnprof.predict.calibrated import kernel_times, predict_calibrated
+from cnnprof.predict.kernels import MATRIX_CLASSES, Kernel
+from cnnprof.predict.lower import lower
+from cnnprof.predict.residual import evaluate
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+# -- the suite --------------------------------------------------------------------------------------------
+
+
+def test_same_seed_same_suite_and_every_motif() -> None:
+    first = [synthetic_network(7, i) for i in range(len(STYLES))]
+    again = [synthetic_network(7, i) for i in range(len(STYLES))]
+    for a, b in zip(first, again, strict=True):
+        assert a.ops == b.ops and dict(a.tensors) == dict(b.tensors)
+    assert [g.source.name.rpartition("-")[2] for g in first] == list(STYLES)
+    assert synthetic_network(8, 0).ops != first[0].ops
+    kinds = {op.kind for g in first for op in g.ops}
+    assert {
+        "conv",
+        "batch_norm",
+        "layer_norm",
+        "linear",
+        "concat",
+        "add",
+        "max_pool",
+        "channel_shuffle",
+        "transpose",
+    } <= kinds
+
+
+def test_sizes_stay_small_but_differ() -> None:
+    macs = [complexity(synthetic_network(0, i)).macs for i in range(33)]
+    assert max(macs) < 10**10 and min(macs) > 10**6
+    assert max(macs) / min(macs) > 10
+
+
+def test_the_generator_never_imports_a_model_library() -> None:
+    code = (
+        "import sys\nimport cnnprof.measure.calibrate, cnnprof.measure.calibrate_torch, cnnprof.measure.calibrate_fit\n"
+        "from cnnprof.measure.synthetic import synthetic_network\nfrom cnnprof.measure.synthetic_torch import SyntheticModule\n"
+        "SyntheticModule(synthetic_network(0, 1))\n"
+        "print(sorted({m.partition('.')[0] for m in sys.modules} & {'torchvision', 'timm'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("index", range(len(STYLES)))
+def test_torch_builds_what_the_ir_says(index: int) -> None:
+    """torch is the oracle of the generator's own shape rules and costs: trace the module that was built from the IR."""
+    from cnnprof.frontends.torch.trace import trace
+    from cnnprof.measure.synthetic_torch import SyntheticModule
+
+    graph = synthetic_network(3, index)
+    shape = graph.tensors[graph.inputs[0]].shape
+    traced = trace(SyntheticModule(graph), [shape])
+    own, real = complexity(graph), complexity(traced)
+    assert own.macs == real.macs
+    assert own.parameters == real.parameters
+    assert graph.tensors[graph.outputs[0]].shape == traced.tensors[traced.outputs[0]].shape
+
+
+# -- a machine made up by hand ------------------------------------------------------------------------------------
+
+FLOPS, BYTES, OVERHEAD, ALPHA, DELTA = 50e9, 10e9, 8e-6, 1.04, 3e-6
+
+
+def truth(kernel: Kernel) -> float:
+    """50 GFLOP/s (a fifth for narrow convolutions), 10 GB/s, 8 µs a call."""
+    rate = FLOPS / (5 if kernel.cls in MATRIX_CLASSES and kernel.channels_in < 48 else 1)
+    compute, memory = kernel.flops / rate, kernel.bytes_moved / BYTES
+    return OVERHEAD + (compute**4 + memory**4) ** 0.25
+
+
+def fake_sample(index: int, graph: Graph, rng: random.Random, noise: float = 0.02) -> NetSample:
+    kernels = lower(graph, "fused")
+    seconds = tuple(truth(k) * math.exp(rng.gauss(0, noise)) for k in kernels)
+    total = ALPHA * sum(truth(k) - DELTA for k in kernels) * math.exp(rng.gauss(0, 0.01))
+    return NetSample(network=index, total_s=total, disturbed=0.0, kernels=kernels, seconds=seconds)
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[NetSample]:
+    rng = random.Random(0)
+    return [fake_sample(i, synthetic_network(0, i), rng) for i in range(55)]
+
+
+@pytest.fixture(scope="module")
+def profile(samples: list[NetSample]) -> CalibratedDevice:
+    fitted = fit_profile(samples, seed=0)
+    return CalibratedDevice({
+        "name": "made-up", "kind": "cpu", "hardware": {"processor": "Made Up"}, "versions": {}, "runner": "torch",
+        "lowering": "fused", "threads": 1, "dtype": "float32", "gates": gates_of(samples, fitted["total"], 0.01), **fitted,
+    })  # fmt: skip
+
+
+def test_alpha_and_delta_are_found(profile: CalibratedDevice) -> None:
+    assert profile.data["total"]["alpha"] == pytest.approx(ALPHA, rel=0.02)
+    assert profile.data["total"]["delta_s"] == pytest.approx(DELTA, abs=1e-6)
+    assert all(gate["passed"] for gate in profile.data["gates"]) and not profile.degraded
+
+
+def test_unseen_networks_are_predicted_and_intervals_cover(profile: CalibratedDevice) -> None:
+    errors, covered, kernels_covered, kernels_count = [], 0, 0, 0
+    for i in range(200, 240):
+        graph = synthetic_network(0, i)
+        made = predict_calibrated(graph, profile)
+        real = ALPHA * sum(truth(k) - DELTA for k in lower(graph, "fused"))
+        errors.append(abs(made.latency_s / real - 1))
+        covered += made.total.low90_s <= real <= made.total.high90_s
+        for layer, kernel in zip(made.layers, lower(graph, "fused"), strict=True):
+            kernels_count += 1
+            kernels_covered += layer.time.low90_s <= ALPHA * (truth(kernel) - DELTA) <= layer.time.high90_s
+        assert sum(layer.time.latency_s for layer in made.layers) == pytest.approx(made.latency_s)
+    assert np.mean(errors) < 0.03
+    assert covered / 40 >= 0.80
+    assert kernels_covered / kernels_count >= 0.85
+
+
+def test_residuals_matter_here(samples: list[NetSample], profile: CalibratedDevice) -> None:
+    """Narrow convolutions run at a fifth of the rate: the roofline's constants can't say so, the trees do."""
+    bare = json.loads(profile.to_json())
+    for fit in bare["classes"].values():
+        fit["forests"], fit["clip"] = [], [0.0, 0.0]
+    kernels = [k for s in samples for k in s.kernels if k.cls in ("conv_dense", "conv_pointwise")]
+    real = np.array([truth(k) for k in kernels])
+
+    def error(device: CalibratedDevice) -> float:
+        return float(np.mean(np.abs(np.log(np.array([t for t, _ in kernel_times(device, kernels)]) / real))))
+
+    assert error(profile) < 0.5 * error(CalibratedDevice(bare))
+
+
+def test_outside_the_range_is_flagged_and_widened(profile: CalibratedDevice) -> None:
+    graph = synthetic_network(0, 200)
+    inside, outside = predict_calibrated(graph, profile), predict_calibrated(graph, profile, batch=512)
+    assert inside.inside_share > 0.9 and outside.inside_share < 0.2
+
+    def width(made: object) -> float:
+        return math.log(made.total.high90_s / made.total.low90_s)
+
+    assert width(outside) > 1.5 * width(inside)
+    assert any("outside the calibrated range" in warning for warning in outside.warnings)
+
+
+def test_a_class_that_was_never_measured_is_not_zero(profile: CalibratedDevice) -> None:
+    strange = Kernel(name="k", ops=("k",), cls="recurrent", flops=1e9, bytes_in=1e6, bytes_out=1e6)
+    ((seconds, _),) = kernel_times(profile, [strange])
+    assert seconds > 1e9 / FLOPS / 2
+
+
+def test_same_seed_same_profile(samples: list[NetSample]) -> None:
+    few = samples[:11]
+    assert fit_profile(few, seed=1) == fit_profile(few, seed=1)
+
+
+def test_two_calibrations_agree_within_their_stated_error() -> None:
+    """Two runs of one machine, other networks and other noise: each lies in the other's 90 % interval, mostly."""
+    devices = []
+    for seed in (1, 2):
+        rng = random.Random(seed)
+        own = [fake_sample(i, synthetic_network(seed, i), rng) for i in range(22)]
+        fitted = fit_profile(own, seed=seed)
+        devices.append(CalibratedDevice({"name": f"d{seed}", "kind": "cpu", "hardware": {}, "versions": {}, "runner": "torch",
+                                         "lowering": "fused", "threads": 1, "dtype": "float32", "gates": [], **fitted}))  # fmt: skip
+    agree = 0
+    for i in range(300, 320):
+        a, b = (predict_calibrated(synthetic_network(5, i), device) for device in devices)
+        agree += a.total.low90_s <= b.latency_s <= a.total.high90_s
+    assert agree >= 15
+
+
+def test_a_saved_profile_predicts_the_same(profile: CalibratedDevice) -> None:
+    again = CalibratedDevice.from_json(profile.to_json(), origin="test")
+    graph = synthetic_network(0, 201)
+    assert predict_calibrated(graph, again) == predict_calibrated(graph, profile)
+
+
+def test_damaged_classes_are_one_line(profile: CalibratedDevice) -> None:
+    for spoilt in ({"classes": {}}, {"total": {"alpha": "x"}}, {"roof": {}}):
+        with pytest.raises(SchemaError):
+            predict_calibrated(synthetic_network(0, 201), CalibratedDevice({**profile.data, **spoilt}))
+
+
+# -- trees ------------------------------------------------------------------------------------------------------------
+
+
+def test_trees_by_hand() -> None:
+    # x0 <= 1 → 10, else (x1 <= 5 → 20, else 30); twice, at rate 0.5 on base 1: 1 + 0.5 · 2 · leaf
+    tree = {"feature": [0, -1, 1, -1, -1], "threshold": [1, 0, 5, 0, 0], "left": [1, 0, 3, 0, 0], "right": [2, 0, 4, 0, 0],
+            "value": [0, 10, 0, 20, 30]}  # fmt: skip
+    forest = {"base": 1.0, "rate": 0.5, "trees": [tree, tree]}
+    rows = np.array([[1.0, 9.0], [2.0, 5.0], [2.0, 5.1]])
+    assert evaluate([forest], rows).tolist() == [11.0, 21.0, 31.0]
+    assert evaluate([], rows).tolist() == [0.0, 0.0, 0.0]
+    loop = {"feature": [0], "threshold": [1], "left": [0], "right": [0], "value": [0]}
+    with pytest.raises(SchemaError, match="never ends"):
+        evaluate([{"base": 0, "rate": 1, "trees": [loop]}], rows)
+
+
+def test_plain_arrays_equal_the_library(samples: list[NetSample]) -> None:
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    from cnnprof.measure.calibrate_fit import _forests
+
+    rng = np.random.default_rng(0)
+    rows, target = rng.random((200, 5)), rng.random(200)
+    boosted, _ = _forests(rows, target, 3)
+    library = GradientBoostingRegressor(
+        n_estimators=120, max_depth=4, learning_rate=0.07, subsample=0.7, min_samples_leaf=3, random_state=3
+    ).fit(rows, target)
+    assert np.abs(evaluate([boosted], rows) - library.predict(rows)).max() < 1e-3
+    assert len(samples) == 55
+
+
+# -- gates and the loop ------------------------------------------------------------------------------------------------
+
+
+def test_gates_refuse_what_is_bad(samples: list[NetSample]) -> None:
+    good = {"alpha": ALPHA, "delta_s": DELTA}
+    assert [g["name"] for g in gates_of(samples, good, 0.01) if not g["passed"]] == []
+    assert [g["name"] for g in gates_of(samples, good, 0.06) if not g["passed"]] == ["drift"]
+    assert [g["name"] for g in gates_of(samples, {"alpha": 1.2, "delta_s": DELTA}, 0.0) if not g["passed"]] == [
+        "coherence"
+    ]
+    disturbed = [
+        NetSample(network=s.network, total_s=s.total_s, disturbed=0.9, kernels=s.kernels, seconds=s.seconds)
+        for s in samples
+    ]
+    assert [g["name"] for g in gates_of(disturbed, good, 0.0) if not g["passed"]] == ["disturbed"]
+
+
+class Machine:
+    """Measures a network on the fake clock: five seconds each."""
+
+    def __init__(self, clock: FakeClock, interrupt_at: int | None = None) -> None:
+        self.clock, self.interrupt_at, self.seen = clock, interrupt_at, []
+        self.rng = random.Random(0)
+
+    def __call__(self, index: int, graph: Graph, _clock: object) -> NetSample:
+        if index == self.interrupt_at:
+            raise KeyboardInterrupt
+        self.seen.append(index)
+        self.clock.spend(5.0)
+        return fake_sample(index, graph, self.rng)
+
+
+class WorkingClock(FakeClock):
+    """The anchor runs for real; on this clock it takes a millisecond."""
+
+    def cpu_s(self) -> float:
+        self.cpu += 0.001
+        return self.cpu
+
+
+def run(machine_clock: FakeClock, machine: Machine, **options: object):
+    return calibrate(runner="torch", clock=machine_clock, measure_network=machine, name="box", budget_s=60.0, **options)
+
+
+def test_the_budget_is_kept_and_the_profile_saved() -> None:
+    clock = WorkingClock()
+    machine = Machine(clock)
+    result = run(clock, machine)
+    assert machine.seen == list(range(12))  # 60 s at 5 s a network
+    saved = load_profile("box")
+    assert saved.data["networks"] == 12 and not result.interrupted
+    assert len(from_csv(samples_path("box").read_text(), origin="test")) == 12
+    assert not samples_path("box.partial").exists()
+
+
+def test_interrupted_is_fitted_on_what_there_is_and_too_little_is_resumed() -> None:
+    clock = WorkingClock()
+    result = run(clock, Machine(clock, interrupt_at=11))
+    assert result.interrupted and result.profile.data["networks"] == 11
+    with pytest.raises(CnnprofError, match="4 networks measured, at least 10"):
+        run(clock, Machine(clock, interrupt_at=4))
+    assert samples_path("box.partial").exists()
+    machine = Machine(clock)
+    resumed = run(clock, machine, resume=True)
+    assert machine.seen[0] == 4 and resumed.profile.data["networks"] == 16
+
+
+def test_samples_survive_their_table(samples: list[NetSample]) -> None:
+    again = from_csv(to_csv(samples[:3]), origin="test")
+    for a, b in zip(again, samples, strict=False):
+        assert (a.network, a.total_s, a.seconds) == (b.network, b.total_s, b.seconds)
+        assert [(k.cls, k.flops, k.path, k.channels_last, len(k.ops)) for k in a.kernels] == [
+            (k.cls, k.flops, k.path, k.channels_last, len(k.ops)) for k in b.kernels
+        ]
+    for text in ("", "a,b\n1,2\n", to_csv(samples[:1]).replace("conv", "", 1).rpartition(",")[0] + "\n"):
+        with pytest.raises(SchemaError):
+            from_csv(text, origin="table.csv")
+
+
+def test_what_cannot_be_calibrated() -> None:
+    with pytest.raises(DeviceError, match="cuda can't be calibrated"):
+        calibrate(runner="torch", device="cuda", budget_s=1)
+    with pytest.raises(UsageError, match="only torch can be calibrated"):
+        calibrate(runner="onnxruntime", budget_s=1)
+    assert profile_name("torch", 2, "float32").endswith("2t-float32")
+
+
+def test_really_on_torch() -> None:
+    """Three real networks: every kernel has a time, and they sum to about the total (instruments add some)."""
+    from cnnprof.measure.calibrate_torch import torch_networks
+    from cnnprof.measure.clock import SystemClock
+
+    with torch_networks(1) as measure:
+        for index in (3, 8, 9):
+            sample = measure(index, synthetic_network(0, index), SystemClock())
+            assert len(sample.seconds) == len(sample.kernels) > 30
+            assert all(seconds > 0 for seconds in sample.seconds)
+            assert 0.5 < sample.sum_s / sample.total_s < 2.5
+
+
+def test_command_says_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cnnprof.measure.calibrate as module
+    from cnnprof.cli.calibrate import command
+
+    clock = WorkingClock()
+    real = module.calibrate
+    monkeypatch.setattr(
+        module, "calibrate", lambda **options: real(**options, clock=clock, measure_network=Machine(clock))
+    )
+    result = CliRunner().invoke(command, ["--name", "box", "--budget", "60s"])
+    assert result.exit_code == 0, result.output
+    assert "box: 12 networks" in result.output and "passed  coherence" in result.output
+    assert "cnnprof predict MODEL --device box" in result.output
