@@ -147,7 +147,7 @@ def _label(value: str, tag: str) -> str:
     match = _KEYED.match(value)
     key = f' data-k="{escape(match[1])}"' if match and match[1] else ""
     text = value[match.end() :] if match else value
-    return f'{key} aria-label="{escape(text)}"'
+    return f'{key} role="img" aria-label="{escape(text)}"'  # a label without a role is no label
 
 
 def _rounded(match: re.Match[str]) -> str:
