@@ -24,7 +24,7 @@ Examples:
 @model_options
 @click.option("-d", "--device", required=True, metavar="NAME", help="See: cnnprof devices list. Or a profile's file.")
 @click.option("--dtype", metavar="TYPE", help="float32, tfloat32, float16, bfloat16, int8, ... (datasheet devices).")
-@click.option("--runner", type=click.Choice(["torch", "fused"]), help="How the graph is executed.")
+@click.option("--runner", type=click.Choice(["torch", "fused", "onnxruntime"]), help="How the graph is executed.")
 @click.option("--threads", type=click.IntRange(min=1), help="Cores in use (CPU datasheets; default all).")
 @click.option("--top", type=click.IntRange(min=0), default=15, show_default=True, help="Rows: the slowest layers.")
 @click.option("-f", "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,

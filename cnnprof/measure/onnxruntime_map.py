@@ -35,6 +35,7 @@ def value_of(node: FileNode, graph: Graph) -> str | None:
 def covered(nodes: Sequence[FileNode], graph: Graph) -> Mapping[str, tuple[str, ...]]:
     """Node name -> the IR ops it covers, in execution order. An op that two nodes could cover goes to the first."""
     values = {node.name: value_of(node, graph) for node in nodes}
+    _name_blocked_concats(values, nodes, graph)
     named = {value for value in values.values() if value is not None}
     values |= {node.name: _after_sum(values[node.name], graph, named) for node in nodes if _has_sum(node)}
     made = {value for value in values.values() if value is not None}
@@ -58,6 +59,24 @@ def covered(nodes: Sequence[FileNode], graph: Graph) -> Mapping[str, tuple[str, 
         found[node.name] = tuple(sorted(ops, key=place.__getitem__))
     _join_the_rest(found, graph)
     return found
+
+
+def _name_blocked_concats(values: dict[str, str | None], nodes: Sequence[FileNode], graph: Graph) -> None:
+    """A concatenation in the blocked layout has no name left: it is the one that reads what its inputs stand for."""
+    of_token: dict[str, str] = {}
+    for node in nodes:
+        if node.op_type == "ReorderInput" and node.inputs[0] in graph.tensors:
+            of_token[node.outputs[0]] = node.inputs[0]
+        if node.op_type == "Concat" and values[node.name] is None:
+            wanted = {of_token.get(name) for name in node.inputs}
+            for op in graph.ops:
+                if op.kind == "concat" and wanted <= set(op.present_inputs):
+                    values[node.name] = op.outputs[0]
+                    break
+        value = values[node.name]
+        if value is not None:
+            final = _after_sum(value, graph, set()) if _has_sum(node) else value
+            of_token.update(dict.fromkeys(node.outputs, final or value))
 
 
 def _has_sum(node: FileNode) -> bool:

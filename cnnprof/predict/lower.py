@@ -3,6 +3,7 @@
 ``torch``    eager PyTorch: every op as traced; a view costs only its dispatch
 ``fused``    torch.compile and the like: batch norm folded into the convolution before it, chains of elementwise
              ops and their convolution run as one kernel, views free
+``onnxruntime``  what its CPU provider fuses: :mod:`cnnprof.predict.lower_onnxruntime`
 
 A fused chain grows op by op: an op joins the kernel that made one of its inputs if that kernel's last result has
 no other reader and the runner's policy allows the pair. Its other inputs become inputs of the kernel.
@@ -10,7 +11,7 @@ no other reader and the runner's policy allows the pair. Its other inputs become
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from cnnprof.analyses.complexity import Complexity, complexity
@@ -42,7 +43,7 @@ Policy = Callable[[Graph, Chain, Op, Kernel], bool]
 
 
 def lower(graph: Graph, runner: str, costs: Complexity | None = None) -> tuple[Kernel, ...]:
-    """The kernels of ``graph`` under ``runner`` ("torch", "fused"), in execution order.
+    """The kernels of ``graph`` under ``runner`` ("torch", "fused", "onnxruntime"), in execution order.
 
     Every op of the graph is in exactly one kernel. Raises :class:`UsageError` for a runner it doesn't know.
     """
@@ -51,10 +52,14 @@ def lower(graph: Graph, runner: str, costs: Complexity | None = None) -> tuple[K
         return tuple(_single(graph, costs))
     if runner == "fused":
         return fuse(graph, costs, _compiled)
+    if runner == "onnxruntime":
+        from cnnprof.predict.lower_onnxruntime import lower_onnxruntime
+
+        return lower_onnxruntime(graph, costs)
     raise UsageError(f"runner {runner!r}: expected one of {', '.join(RUNNERS)}", "choose one with --runner")
 
 
-RUNNERS = ("torch", "fused")
+RUNNERS = ("torch", "fused", "onnxruntime")
 
 
 def _single(graph: Graph, costs: Complexity) -> Iterator[Kernel]:
@@ -62,14 +67,16 @@ def _single(graph: Graph, costs: Complexity) -> Iterator[Kernel]:
         yield kernel_of(graph, op, cost)
 
 
-def fuse(graph: Graph, costs: Complexity, policy: Policy) -> tuple[Kernel, ...]:
-    """Greedy chains in execution order; a kernel stands where its first op stood."""
+def fuse(graph: Graph, costs: Complexity, policy: Policy, *, latest_first: bool = True) -> tuple[Kernel, ...]:
+    """Greedy chains in execution order; a kernel stands where its first op stood. Of an op's inputs that it could join,
+    the last is tried first (the residual add joins the convolution that ran just before it), or the first."""
     chains: list[Chain] = []
     chain_of: dict[str, Chain] = {}
     outputs = set(graph.outputs)
     for op, cost in zip(graph.ops, costs.rows, strict=True):
         alone = kernel_of(graph, op, cost)
-        chain = _joined(graph, op, alone, chain_of, outputs, policy)
+        names = reversed(op.present_inputs) if latest_first else op.present_inputs
+        chain = _joined(graph, op, names, alone, chain_of, outputs, policy)
         if chain is None:
             chain = Chain()
             chains.append(chain)
@@ -81,10 +88,15 @@ def fuse(graph: Graph, costs: Complexity, policy: Policy) -> tuple[Kernel, ...]:
 
 
 def _joined(
-    graph: Graph, op: Op, alone: Kernel, chain_of: dict[str, Chain], outputs: set[str], policy: Policy
+    graph: Graph,
+    op: Op,
+    names: Iterable[str],
+    alone: Kernel,
+    chain_of: dict[str, Chain],
+    outputs: set[str],
+    policy: Policy,
 ) -> Chain | None:
-    # The latest producer first: a residual add joins the convolution that ran just before it.
-    for name in reversed(op.present_inputs):
+    for name in names:
         chain = chain_of.get(name)
         if chain is None or name not in chain.tail.present_outputs or name in outputs:
             continue
