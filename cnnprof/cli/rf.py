@@ -56,7 +56,8 @@ def command(
 ) -> None:
     """What the layers of MODEL see of its input: the receptive field's size, stride, padding and centre per axis.
 
-    With --layer, also the exact set of positions that reach one unit, as a picture. --verify checks it on the
+    With --layer or --position, also the exact set of positions that reach one unit, as a picture (the last layer
+    with spatial axes where none is named). --verify checks it on the
     running model: a gradient through the PyTorch module, or the ONNX input perturbed under onnxruntime; the
     exit code is 1 if a position differs.
     """
@@ -67,14 +68,14 @@ def command(
     from cnnprof.cli.output import deliver
     from cnnprof.errors import UsageError
 
-    if position is not None and layer is None:
-        raise UsageError("--position: of which layer?", "add --layer NAME")
+    if options.get("batch") not in (None, 1) and (verify or effective):
+        raise UsageError("--batch: --verify and --effective run one sample", "leave it out")
     graph = graph_of(model, options)
     spread = propagate(graph)
     fields = fields_of(graph, spread)
     place = None if position is None else _position(position)
     unit = None
-    if layer is not None or effective:
+    if layer is not None or position is not None or effective:
         unit = unit_field(graph, layer, place, propagation=spread)
     document: dict[str, Any] = {"model": graph.source.name}
     if unit is None:

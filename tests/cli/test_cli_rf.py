@@ -59,6 +59,14 @@ def test_the_picture_shows_the_holes(cnnprof, gridded):
     assert "49 positions" in done.stdout
 
 
+def test_a_position_alone_is_of_the_last_layer(cnnprof, gridded):
+    done = cnnprof("rf", gridded, "--position", "0,0")
+    assert done.returncode == 0, done.stderr
+    assert "conv2 (conv) sees of x" in done.stdout
+    # three steps of rate 2 reach 0, 2, 4, 6 on each axis from a corner: 4·4
+    assert "16 positions" in done.stdout
+
+
 def test_verify_onnx_agrees(cnnprof, gridded):
     done = cnnprof("rf", gridded, "--verify", "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -76,7 +84,8 @@ def test_verify_onnx_agrees(cnnprof, gridded):
         (("--layer", "conv1", "--position", "99,0"), "outside"),
         (("--layer", "conv1", "--position", "1"), "spatial axes"),
         (("--layer", "conv1", "--position", "a,b"), "not indices"),
-        (("--position", "0,0"), "add --layer"),
+        (("--position", "99,0"), "outside"),
+        (("--verify", "--batch", "3"), "run one sample"),
         (("--layer", "conv1", "--effective"), "PyTorch"),
     ],
 )
