@@ -123,7 +123,8 @@ def _receptive_field(graph: Graph) -> _Section:
 def _memory(graph: Graph) -> _Section:
     from cnnprof.analyses.memory import memory
 
-    result = memory(graph)
+    # Advice weighs several schedules; over this many ops `cnnprof memory` gives it, not every analysis.
+    result = memory(graph, advise=len(graph) <= 20_000)
     totals = {"peak_bytes": result.peak_bytes, "peak_activation_bytes": result.peak_activation_bytes}
     return _Section(result.to_dict(), {}, totals)
 

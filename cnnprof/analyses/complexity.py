@@ -16,7 +16,7 @@ from cnnprof.ops.bind import bind
 from cnnprof.ops.rules import free
 from cnnprof.ops.spec import RULE_FAILURES, Call, Formula, Memory, OpSpec
 from cnnprof.ops.table import spec
-from cnnprof.ops.work import NO_WORK, Work
+from cnnprof.ops.work import Work
 
 __all__ = ["Bounds", "Complexity", "LayerCost", "UnknownGroup", "complexity"]
 
@@ -50,15 +50,15 @@ class LayerCost:
 
     @property
     def macs(self) -> int:
-        return self.work.mac if self.work else 0
+        return 0 if self.work is None else self.work.mac
 
     @property
     def flops(self) -> int:
-        return self.work.flops if self.work else 0
+        return 0 if self.work is None else self.work.flops
 
     @property
     def transcendentals(self) -> int:
-        return self.work.transcendental if self.work else 0
+        return 0 if self.work is None else self.work.transcendental
 
     @property
     def unknown(self) -> bool:
@@ -97,11 +97,21 @@ class Complexity:
         """(lower, upper) of a summed metric: branches give the range, unknown work and unbounded
         loops leave the upper end open (None)."""
         open_ended = any(row.unknown or not row.bounded for row in self.rows)
-        lower, upper = _branch_sums(((row.branches, metric(row)) for row in self.rows), 0)
+        lower, upper = self._range(metric)
         return lower, None if open_ended else upper
 
     def total(self, metric: Metric) -> int:
-        return _branch_sums(((row.branches, metric(row)) for row in self.rows), 0)[1]
+        return self._range(metric)[1]
+
+    def _range(self, metric: Metric) -> tuple[int, int]:
+        if not self._branching:
+            total = sum(map(metric, self.rows))
+            return total, total
+        return _branch_sums(((row.branches, metric(row)) for row in self.rows), 0)
+
+    @cached_property
+    def _branching(self) -> bool:
+        return any(row.branches for row in self.rows)
 
     @cached_property
     def work(self) -> Work:
@@ -184,7 +194,8 @@ class Complexity:
 
 
 def _component(name: str) -> Metric:
-    return lambda row: getattr(row.work or NO_WORK, name)
+    component = attrgetter(name)
+    return lambda row: 0 if row.work is None else component(row.work)
 
 
 def complexity(graph: Graph) -> Complexity:

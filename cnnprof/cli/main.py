@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -87,6 +88,8 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 def entry() -> NoReturn:
     """Run the command line and exit with its code; errors are one line on standard error."""
+    # Graphs are millions of small acyclic objects that live to the end: looking for cycles among them is waste.
+    gc.set_threshold(200_000, 50, 100)
     debug = "--debug" in sys.argv[1:]
     if debug and sys.argv[1] != "--debug":  # also after the command, where people add it
         sys.argv = [sys.argv[0], "--debug", *(arg for arg in sys.argv[1:] if arg != "--debug")]
