@@ -84,6 +84,8 @@ def test_an_interrupt_ends_it_at_once(repo, write_net) -> None:
         [sys.executable, "-m", "cnnprof", "check", "--jobs", "1"],
         cwd=repo.root, env=repo.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
+        # Where the tests themselves run in the background, Ctrl-C is ignored and would be in every child too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     time.sleep(4)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
