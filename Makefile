@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit slow bench reports reports-check memory-accuracy clean
+.PHONY: help demo test check unit slow bench reports reports-check memory-accuracy latency-accuracy clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -49,6 +49,10 @@ reports-check: $(VENV)/.dev  ## Fail if reports/ isn't what would be written now
 
 memory-accuracy: $(VENV)/.dev  ## Predicted against measured peak memory over torchvision, into reports/
 	$(BIN)/python -m cnnprof.measure.memory_accuracy
+
+latency-accuracy: $(VENV)/.dev  ## Calibrate this machine, predict and measure 48 CNNs, into reports/accuracy/
+	@mkdir -p reports/accuracy
+	$(BIN)/cnnprof verify -o reports/accuracy/$(shell hostname).json
 
 clean:  ## Remove what make made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .benchmarks

@@ -58,6 +58,7 @@ def command(
     from cnnprof.timing import with_prediction
 
     found = find_device(device)  # before the model is read: a wrong name should not cost a minute
+    _say_stale(found, quiet=quiet)
     graph = graph_of(model, options)
     prediction = predict(graph, found, dtype=dtype, runner=runner, threads=threads)
     if form == "json":
@@ -69,3 +70,15 @@ def command(
     with terminal.capture() as captured:
         print_prediction(terminal, graph.source.name, prediction.to_dict(), top=top)
     deliver(captured.get(), output)
+
+
+def _say_stale(device: Any, *, quiet: bool) -> None:
+    """Calibrated with other libraries than are installed: still a prediction, but say so."""
+    from cnnprof.devices.calibrated import CalibratedDevice
+
+    if quiet or not isinstance(device, CalibratedDevice):
+        return
+    from cnnprof.measure.hardware import installed
+
+    for line in device.stale(installed("torch", "onnxruntime")):
+        click.echo(f"note: {line}; calibrate again for this version", err=True)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from cnnprof.frontends.onnx.call import RULE_FAILURES, foreign_call
+from cnnprof.frontends.onnx.call import foreign_call
 from cnnprof.frontends.onnx.qdq import compute_dtypes
 from cnnprof.frontends.onnx.roles import claims, role_of
 from cnnprof.frontends.onnx.scope import scope_of
 from cnnprof.frontends.onnx.tracer import Step, Tracer
 from cnnprof.ir import NO_ATTRIBUTES, UNKNOWN_KIND, Graph, GraphBuilder, ModelSource, Op, Role, Tensor
 from cnnprof.ops import table
-from cnnprof.ops.spec import Call, Memory, OpSpec
+from cnnprof.ops.spec import RULE_FAILURES, Call, Memory, OpSpec
 
 __all__ = ["to_graph"]
 

@@ -23,7 +23,7 @@ from cnnprof.frontends.torch.shapes import RULES
 from cnnprof.frontends.torch.storage import Ledger, Write, geometry_of
 from cnnprof.frontends.torch.substrate import Cpu, Meta, Substrate
 from cnnprof.ir import UNKNOWN_KIND, GraphBuilder, Op, Role, Tensor
-from cnnprof.ops.spec import Call, UncountableError
+from cnnprof.ops.spec import RULE_FAILURES, Call
 from cnnprof.ops.table import resolve
 
 __all__ = ["Recorder"]
@@ -196,7 +196,7 @@ class Recorder(TorchDispatchMode):
         )
         try:
             found = resolve(plan.op_type, call)
-        except UncountableError as error:
+        except RULE_FAILURES as error:
             self.builder.note("uncountable", f"{plan.op_type}: {error}", self._scopes.current or None)
             found = None
         if found is None:
