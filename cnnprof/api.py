@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cnnprof.errors import UnknownOperatorError, UsageError
 from cnnprof.frontends.inputs import InputSpec, parse_inputs
 from cnnprof.ir import Graph, Shape
+from cnnprof.ir.collection import collection_paused
 
 if TYPE_CHECKING:
     from cnnprof.profile import Profile
@@ -77,6 +78,7 @@ def analyze(
     return profile_graph(graph, sections=sections, strict=strict)
 
 
+@collection_paused()
 def profile_graph(graph: Graph, *, sections: Sequence[str] = ALL_SECTIONS, strict: bool = False) -> Profile:
     """Run the analyses on a graph and put the Profile together."""
     from cnnprof.analyses.complexity import complexity

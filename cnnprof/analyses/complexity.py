@@ -12,6 +12,7 @@ from functools import cached_property
 from operator import attrgetter
 
 from cnnprof.ir import Graph, Op, Role, Tensor
+from cnnprof.ir.collection import collection_paused
 from cnnprof.ops.bind import bind
 from cnnprof.ops.rules import free
 from cnnprof.ops.spec import RULE_FAILURES, Call, Formula, Memory, OpSpec
@@ -198,6 +199,7 @@ def _component(name: str) -> Metric:
     return lambda row: 0 if row.work is None else component(row.work)
 
 
+@collection_paused()
 def complexity(graph: Graph) -> Complexity:
     """Cost every op of ``graph``, linear in ops. Raises nothing: what can't be counted is unknown."""
     weights = _WeightLedger(graph)

@@ -19,6 +19,7 @@ from cnnprof.frontends.onnx.source import opened
 from cnnprof.frontends.onnx.tracer import Context, Tracer
 from cnnprof.frontends.onnx.walker import walk_model
 from cnnprof.ir import Graph, ModelSource
+from cnnprof.ir.collection import collection_paused
 from cnnprof.ops import table
 
 __all__ = ["load_onnx"]
@@ -26,6 +27,7 @@ __all__ = ["load_onnx"]
 _GROWTH = 20  # how often a node may be executed while loop bodies settle, on average
 
 
+@collection_paused()
 def load_onnx(source: Path | bytes, *, inputs: Sequence[InputSpec] = (), reference: str | None = None) -> Graph:
     """The graph of an ONNX file (or of its bytes, from standard input). Weights are never read.
 

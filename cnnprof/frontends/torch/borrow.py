@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,11 +46,12 @@ def borrowed(module: nn.Module, substrate: Substrate, *, training: bool) -> Iter
     """Within the context ``module`` holds stand-ins of ``substrate`` and is in evaluation mode (training
     mode if ``training``; a module that is in it already keeps the modes of its parts)."""
     with random_state_kept():
-        kept = [_Kept(part) for part in module.modules()]
+        parts = list(module.modules())  # once: walking them costs as much as recording a layer
+        kept = [_Kept(part) for part in parts]
         try:
-            _set_mode(module, training=training)
-            if training or not _all_on(module, substrate):
-                _replace(module, substrate)
+            _set_mode(module, parts, training=training)
+            if training or not _all_on(parts, substrate):
+                _replace(parts, substrate)
             yield
         finally:
             for part in kept:
@@ -77,6 +78,8 @@ class _Kept:
         attributes.clear()
         attributes.update(self._attributes)
         for container, contents in self._containers:
+            if not contents and not container:
+                continue  # most of a module's hooks
             if isinstance(container, list):
                 container[:] = contents
             else:
@@ -84,12 +87,12 @@ class _Kept:
                 container.update(contents)
 
 
-def _set_mode(module: nn.Module, *, training: bool) -> None:
+def _set_mode(module: nn.Module, parts: Sequence[nn.Module], *, training: bool) -> None:
     if training:
         if not module.training:
             module.train()
         return
-    for part in module.modules():
+    for part in parts:
         # Past eval(): exported programs refuse it, and an override may do more than set the flag.
         if isinstance(part, torch.jit.ScriptModule):
             part.eval()
@@ -97,10 +100,14 @@ def _set_mode(module: nn.Module, *, training: bool) -> None:
             part.__dict__["training"] = False
 
 
-def _all_on(module: nn.Module, substrate: Substrate) -> bool:
+def _all_on(parts: Sequence[nn.Module], substrate: Substrate) -> bool:
     if not isinstance(substrate, Meta):
         return False
-    return all(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
+    return all(
+        tensor is None or tensor.is_meta
+        for part in parts
+        for tensor in (*part._parameters.values(), *part._buffers.values())
+    )
 
 
 def weights_of(module: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
@@ -113,11 +120,15 @@ def weights_of(module: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
             yield name, buffer, False
 
 
-def _replace(module: nn.Module, substrate: Substrate) -> None:
-    """Put a stand-in wherever a part of ``module`` holds a tensor: registered, as a plain attribute, or in a
+# What every module has beside its tensors: hooks and submodules.
+_BOOKKEEPING = frozenset(nn.Module().__dict__) - {"_parameters", "_buffers"}
+
+
+def _replace(parts: Sequence[nn.Module], substrate: Substrate) -> None:
+    """Put a stand-in wherever a part of the module holds a tensor: registered, as a plain attribute, or in a
     list, tuple or dict of them. Tensors that are one, or share memory, do so afterwards."""
     stand_ins = _StandIns(substrate)
-    for part in module.modules():
+    for part in parts:
         if isinstance(part, torch.jit.ScriptModule):
             continue  # its tensors live in C++: the recorder replaces them as it meets them
         for key, value in list(part.__dict__.items()):
@@ -125,7 +136,7 @@ def _replace(module: nn.Module, substrate: Substrate) -> None:
                 for name, tensor in list(value.items()):
                     if tensor is not None:
                         value[name] = stand_ins.of(tensor)
-            elif isinstance(value, (torch.Tensor, list, tuple, dict)) and key != "_modules":
+            elif key not in _BOOKKEEPING and isinstance(value, (torch.Tensor, list, tuple, dict)):
                 changed = stand_ins.inside(value)
                 if changed is not value:
                     part.__dict__[key] = changed

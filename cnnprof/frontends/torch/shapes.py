@@ -25,8 +25,13 @@ def _floating(*tensors: torch.Tensor) -> bool:
     return first in _LINEAR_MEMORY and all(t.is_meta and t.dtype is first for t in tensors)
 
 
+def _like(x: torch.Tensor) -> torch.Tensor:
+    """``empty_like`` of a dense tensor, whose own meta kernel is Python."""
+    return x.new_empty_strided(x.shape, x.stride())
+
+
 def _unary(x: torch.Tensor, *_args: Any, **_kwargs: Any) -> Any:
-    return torch.empty_like(x) if _floating(x) and x.is_contiguous() else None
+    return _like(x) if _floating(x) and x.is_contiguous() else None
 
 
 def _unary_in_place(x: torch.Tensor, *_args: Any, **_kwargs: Any) -> Any:
@@ -37,7 +42,7 @@ def _binary(x: Any, y: Any, **_kwargs: Any) -> Any:
     if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor):
         return None
     same = x.shape == y.shape and _floating(x, y) and x.is_contiguous() and y.is_contiguous()
-    return torch.empty_like(x) if same else None
+    return _like(x) if same else None
 
 
 def _binary_in_place(x: Any, y: Any, **_kwargs: Any) -> Any:
@@ -115,7 +120,7 @@ def _batch_norm(
         return None
     if x.dim() < 2 or any(t.shape != x.shape[1:2] for t in held):
         return None
-    return torch.empty_like(x), x.new_empty((0,)), x.new_empty((0,))
+    return _like(x), x.new_empty((0,)), x.new_empty((0,))
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Any:
@@ -142,7 +147,7 @@ def _layer_norm(
     if any(t.shape != x.shape[rank:] for t in held):
         return None
     statistics = (*x.shape[:rank], *(1 for _ in shape))
-    return torch.empty_like(x), x.new_empty(statistics), x.new_empty(statistics)
+    return _like(x), x.new_empty(statistics), x.new_empty(statistics)
 
 
 def attention(

@@ -33,6 +33,7 @@ from cnnprof.frontends.torch.training import (
     tensors_in,
 )
 from cnnprof.ir import Graph, GraphBuilder, ModelSource, Role
+from cnnprof.ir.collection import collection_paused
 
 __all__ = ["floating_dtype", "trace"]
 
@@ -50,6 +51,7 @@ class _Request:
     source: ModelSource
 
 
+@collection_paused()
 def trace(
     module: nn.Module,
     inputs: Inputs,

@@ -18,6 +18,7 @@ from cnnprof.render.views.metrics import Sums
 __all__ = ["Block", "Drawing", "GraphView", "graph_view"]
 
 _MOST_DRAWINGS = 12
+_MOST_EXAMINED = 150  # a graph that nothing cuts peels off one layer a level: thousands of blocks, none of them telling
 _SHORT = {"batch norm": "bn", "layer norm": "ln", "group norm": "gn", "instance norm": "in"}
 
 
@@ -71,14 +72,17 @@ def graph_view(profile: Profile) -> GraphView:
     ids: dict[tuple[object, ...], str] = {}
     seen: dict[tuple[object, ...], int] = {}
     drawings: list[Drawing] = []
+    described = [describe(layer) for layer in profile.layers]
     for part, name in queue:
+        if len(drawings) >= _MOST_EXAMINED:
+            break
         nodes, edges = _collapse(profile, acyclic(group_children(profile, part, wiring), wiring), wiring)
         blocks: list[Block] = []
         for node in nodes:
             target = None
             plain_chain = _as_chain(profile, node.part, wiring)
             if node.part.children and plain_chain is None:
-                look = _look(profile, node.part)
+                look = _look(described, node.part)
                 seen[look] = seen.get(look, 0) + node.times
                 if look not in ids and len(node.part.members) > 1:
                     ids[look] = f"g{len(ids) + 1}"
@@ -89,10 +93,11 @@ def graph_view(profile: Profile) -> GraphView:
         drawings.append(
             Drawing(id=name, title=part.path or part.label, times=1, nodes=tuple(blocks), edges=tuple(edges))
         )
-    return _shown(drawings, {ids[look]: count for look, count in seen.items() if look in ids})
+    unseen = len(queue) - len(drawings)
+    return _shown(drawings, {ids[look]: count for look, count in seen.items() if look in ids}, unseen)
 
 
-def _shown(drawings: Sequence[Drawing], times: dict[str, int]) -> GraphView:
+def _shown(drawings: Sequence[Drawing], times: dict[str, int], unseen: int) -> GraphView:
     """The whole and the first drawings that have something inside; links to the others are taken out."""
     worth = [d for d in drawings[1:] if sum(1 for n in d.nodes if n.kind not in ("input", "output")) > 1]
     shown = [drawings[0], *(replace(d, times=times.get(d.id, 1)) for d in worth[:_MOST_DRAWINGS])]
@@ -101,13 +106,13 @@ def _shown(drawings: Sequence[Drawing], times: dict[str, int]) -> GraphView:
         drawings=tuple(
             replace(d, nodes=tuple(n if n.target in known else replace(n, target=None) for n in d.nodes)) for d in shown
         ),
-        hidden=len(worth) - len(shown) + 1,
+        hidden=len(worth) - len(shown) + 1 + unseen,
     )
 
 
-def _look(profile: Profile, part: Part) -> tuple[object, ...]:
+def _look(described: Sequence[str], part: Part) -> tuple[object, ...]:
     """What blocks share that are drawn once: kinds and windows in order, not widths or resolutions."""
-    return tuple(describe(profile.layers[i]) for i in part.members)
+    return tuple(described[i] for i in part.members)
 
 
 def _same(profile: Profile, node: _Node) -> tuple[object, ...]:
