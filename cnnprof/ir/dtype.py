@@ -36,10 +36,15 @@ class DType(Enum):
     OPAQUE = "opaque"  # sequences, optionals and anything else that is no tensor
     UNKNOWN = "unknown"
 
+    def __init__(self, name: str) -> None:
+        digits = "".join(c for c in name if c.isdigit())
+        # An attribute, not a table: every tensor's size asks for it.
+        self._bits = 8 if name == "bool" else int(digits) if digits else 0
+
     @property
     def bits(self) -> int:
         """Width of one element in bits; 0 where there is no fixed width."""
-        return _BITS[self]
+        return self._bits
 
     @property
     def is_float(self) -> bool:
@@ -51,14 +56,4 @@ class DType(Enum):
 
     def nbytes(self, elements: int) -> int:
         """Bytes that ``elements`` packed elements take, rounded up to a whole byte."""
-        return (elements * _BITS[self] + 7) // 8
-
-
-def _width(dtype: DType) -> int:
-    if dtype is DType.BOOL:
-        return 8
-    digits = "".join(c for c in dtype.value if c.isdigit())
-    return int(digits) if digits else 0
-
-
-_BITS = {dtype: _width(dtype) for dtype in DType}
+        return (elements * self._bits + 7) // 8

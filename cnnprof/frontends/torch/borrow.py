@@ -112,12 +112,17 @@ def _all_on(parts: Sequence[nn.Module], substrate: Substrate) -> bool:
 
 def weights_of(module: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
     """(state-dict name, tensor, is a parameter) of each distinct parameter and buffer that has a shape."""
-    for name, tensor in module.named_parameters():
-        if not is_lazy(tensor):
-            yield name, tensor, True
-    for name, buffer in module.named_buffers():
-        if not is_lazy(buffer):
-            yield name, buffer, False
+    # As named_parameters and named_buffers do, but walking the modules once: the walk is most of their cost.
+    parts = list(module.named_modules())
+    for is_parameter in (True, False):
+        seen: set[int] = set()
+        for path, part in parts:
+            held = part._parameters if is_parameter else part._buffers
+            for name, tensor in held.items():
+                if tensor is None or id(tensor) in seen or is_lazy(tensor):
+                    continue
+                seen.add(id(tensor))
+                yield f"{path}.{name}" if path else name, tensor, is_parameter
 
 
 # What every module has beside its tensors: hooks and submodules.
