@@ -24,7 +24,7 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 demo: $(VENV)/.base  ## Analyse the ONNX ResNet-50 that ships inside the onnx package
 	@$(BIN)/cnnprof analyze "$$($(BIN)/python -c 'import pathlib, onnx; print(pathlib.Path(onnx.__file__).parent / "backend/test/data/light/light_resnet50.onnx")')"
 
-test: check unit  ## Everything that CI runs: lint, types, rooms, tests
+test: check unit reports-check  ## Everything that CI runs: lint, types, rooms, tests
 
 check: $(VENV)/.dev  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
