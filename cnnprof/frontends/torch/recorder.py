@@ -67,6 +67,12 @@ class Recorder(TorchDispatchMode):
         self._unreal: set[str] = set()  # storages of constants whose values are no longer known
         self._forward_scope: dict[int, str] = {}  # autograd sequence number -> scope of its forward op
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # True (torch's default) wraps every call of this mode and imports torch._dynamo, seconds, at the first.
+        # `trace` runs compiled parts eagerly instead.
+        return False
+
     # -- weights and inputs -----------------------------------------------------------------------------
 
     def declare(self, tensor: torch.Tensor, name: str, role: Role) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -121,6 +122,8 @@ def _run(
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        if "torch._dynamo" in sys.modules:  # else nothing in the model can be compiled
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(borrowed(module, substrate, training=training))
         scopes = Scopes(module)
         recorder = Recorder(builder, scopes, substrate, lambda: weights_of(module))
