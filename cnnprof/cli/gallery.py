@@ -23,14 +23,17 @@ Examples:
 @click.option("--only", multiple=True, metavar="MODEL", help="These networks alone. Repeat for several.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Processes (default: one per processor).")
 def command(*, output: str, check: bool, only: tuple[str, ...], jobs: int | None) -> None:
-    """Reports of every network of the zoo, the comparison, and the story in both languages."""
+    """Reports of every network of the zoo, the comparison, the story in both languages, and a page for every
+    accuracy record (accuracy/*.json) that DIR holds."""
     from cnnprof.cli.site_files import write_site
     from cnnprof.errors import CnnprofError, UsageError
     from cnnprof.render.gallery import LIMIT_BYTES, gallery, references, stale
 
     try:
         names = only or references()
-        files = gallery(names, jobs=jobs, progress=lambda name: click.echo(f"  {name}", err=True))
+        there = sorted((Path(output) / "accuracy").glob("*.json"))
+        records = {f"accuracy/{path.name}": path.read_bytes() for path in there}
+        files = gallery(names, records=records, jobs=jobs, progress=lambda name: click.echo(f"  {name}", err=True))
         size = sum(len(text.encode()) for text in files.values())
         if size > LIMIT_BYTES:
             raise UsageError(f"gallery: {size:,} bytes, over the limit of {LIMIT_BYTES:,}", "leave networks out")

@@ -15,6 +15,7 @@ Examples:
   cnnprof report model.onnx -o report.html
   cnnprof report torchvision:resnet50 zoo:lenet5 model.onnx -o out/
   cnnprof report profile.json -o report.html --lang zh-CN
+  cnnprof report reports/accuracy/my-laptop.json -o accuracy.html
 """
 
 models_argument = click.argument(
@@ -50,7 +51,8 @@ def command(
     A folder gets a site: index, a page per model, a compare page, data as JSON and CSV. A file that ends in .html is
     self-contained and holds one model. Pages need no network and no script.
 
-    MODEL is what "cnnprof analyze" takes, saved profiles (.json) among it.
+    MODEL is what "cnnprof analyze" takes, saved profiles (.json) among it. An accuracy record of "cnnprof verify"
+    (.json) gets its page of prediction against measurement.
     """
     from cnnprof.cli.options import profile_of_reference
     from cnnprof.cli.output import say_notes, write_file
@@ -66,6 +68,10 @@ def command(
         )
     if output == "-":
         raise UsageError("-o -: a report is written to a file or a folder", "e.g. -o report.html")
+    if _accuracy_page(models, output, single=single, lang=lang):
+        if not quiet:
+            click.echo(f"wrote {output}", err=True)
+        return
     profiles = []
     for reference in models:
         profiles.append(profile_of_reference(reference, options))
@@ -86,3 +92,24 @@ def command(
         output = f"{output.rstrip('/')}/index.html"
     if not quiet:
         click.echo(f"wrote {output}", err=True)
+
+
+def _accuracy_page(models: tuple[str, ...], output: str, *, single: bool, lang: str) -> bool:
+    """Write the page of an accuracy record, if the one file given is such a record."""
+    from cnnprof.cli.options import read_bytes
+    from cnnprof.cli.output import write_file
+    from cnnprof.errors import UsageError
+    from cnnprof.render.views.accuracy_record import accuracy_record, is_accuracy_record
+
+    saved = [name for name in models if name.lower().endswith(".json")]
+    record = next(((name, text) for name in saved if is_accuracy_record(text := read_bytes(name))), None)
+    if record is None:
+        return False
+    name, text = record
+    document = accuracy_record(text, origin=name)
+    if len(models) > 1 or not single:
+        raise UsageError(f"{name}: an accuracy record makes one page of its own", "give it alone, with -o FILE.html")
+    from cnnprof.render.accuracy_html import accuracy_page
+
+    write_file(output, accuracy_page(document, origin=name, lang=lang))
+    return True

@@ -22,7 +22,7 @@ Examples:
 @click.option("--budget", type=click.Choice(["15s", "60s", "240s"]), default="60s", show_default=True)
 @click.option("--model", "models", multiple=True, metavar="REFERENCE", help="Instead of the list. Repeatable.")
 @click.option("-b", "--batch", type=click.IntRange(min=1), help="Set the batch dimension.")
-@click.option("-o", "--output", metavar="FILE", help="Write the report (JSON) there.")
+@click.option("-o", "--output", metavar="FILE", help="Write the record (JSON) there, and its page beside it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 def command(
     *, device: str | None, threads: int, budget: str, models: tuple[str, ...], batch: int | None, output: str | None,
@@ -33,6 +33,7 @@ def command(
     Networks that the machine was too noisy for are listed and left out of every figure.
     """
     import json
+    from pathlib import Path
 
     from cnnprof.cli.output import write_file
     from cnnprof.devices.calibrated import CalibratedDevice
@@ -43,6 +44,8 @@ def command(
     from cnnprof.measure.session import fixed_work
     from cnnprof.measure.verify import verify
 
+    if output is not None and output.lower().endswith((".html", ".htm")):
+        raise UsageError(f"-o {output}: the record is JSON, its page comes beside it", "give a FILE that ends in .json")
     if device is None:
         seconds = float(budget.removesuffix("s"))
         found: Any = calibrate(runner="torch", threads=threads, budget_s=seconds).profile
@@ -59,7 +62,10 @@ def command(
 
     document = verify(found, models or MODELS, batch=batch, anchor=fixed_work, progress=progress)
     if output is not None:
+        from cnnprof.render.accuracy_html import accuracy_page
+
         write_file(output, json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        write_file(str(Path(output).with_suffix(".html")), accuracy_page(document))
     _say(document)
 
 

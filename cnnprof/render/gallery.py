@@ -6,17 +6,19 @@ Pages are made in parallel processes; each file is a pure function of the zoo, t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 from cnnprof.profile import Profile
+from cnnprof.render.accuracy_html import AccuracyLink, accuracy_link, accuracy_page
 from cnnprof.render.assets import script, style
 from cnnprof.render.compare_html import compare_page
 from cnnprof.render.i18n import Translator
 from cnnprof.render.site import index_page, model_files, models_of
 from cnnprof.render.story_html import story_page
+from cnnprof.render.views.accuracy_record import accuracy_record, is_accuracy_record
 from cnnprof.render.views.compare import Subject
 from cnnprof.render.views.published import published_of
 
@@ -36,9 +38,20 @@ def references() -> tuple[str, ...]:
     return tuple(f"zoo:{entry.name}" for entry in entries())
 
 
-def gallery(names: Sequence[str], *, jobs: int | None = None, progress: Progress | None = None) -> dict[str, str]:
-    """Path -> text of every file. ``progress`` is called with each network's reference once it's done."""
-    files = {"report.css": style(), "report.js": script()}
+def gallery(
+    names: Sequence[str],
+    *,
+    records: Mapping[str, bytes] | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, str]:
+    """Path -> text of every file. ``progress`` is called with each network's reference once it's done.
+
+    ``records``: path -> bytes of the JSON files in the gallery's ``accuracy`` folder; each accuracy record gets a
+    page beside it. Raises :class:`~cnnprof.errors.SchemaError` for one of another schema version.
+    """
+    pages_of_records, links = accuracy_files(records or {})
+    files = {"report.css": style(), "report.js": script(), **pages_of_records}
     profiles = []
     workers = max(1, min(jobs or os.cpu_count() or 1, len(names)))
     # Spawned, not forked: torch's and the chart converter's threads don't survive a fork.
@@ -62,7 +75,9 @@ def gallery(names: Sequence[str], *, jobs: int | None = None, progress: Progress
     comparison = (t("compare.title"), "compare.html")
     chinese = (Translator("zh-CN")("story.nav"), _STORIES["zh-CN"])
     files["compare.html"] = compare_page(subjects, root="", home="index.html", nav=[all_models, story])
-    files["index.html"] = index_page(subjects, t, title=t("gallery.title"), nav=[story, comparison, chinese])
+    files["index.html"] = index_page(
+        subjects, t, title=t("gallery.title"), nav=[story, comparison, chinese], accuracy=links
+    )
     pages = {str(s.profile.model["reference"]).removeprefix("zoo:"): (s.name, s.href) for s in subjects if s.href}
     for lang, path in _STORIES.items():
         other = {"en": "中文", "zh-CN": "English"}[lang]
@@ -70,6 +85,27 @@ def gallery(names: Sequence[str], *, jobs: int | None = None, progress: Progress
         nav = [(Translator(lang)("index.nav"), "index.html"), switch]
         files[path] = story_page(lang=lang, root="", home="index.html", nav=nav, pages=pages)
     return files
+
+
+def accuracy_files(records: Mapping[str, bytes]) -> tuple[dict[str, str], list[AccuracyLink]]:
+    """(path -> page, what the index says of each) of the accuracy records among ``records``, ordered by path."""
+    files: dict[str, str] = {}
+    links = []
+    for path, text in sorted(records.items()):
+        if not is_accuracy_record(text):
+            continue
+        record = accuracy_record(text, origin=path)
+        page = f"{path.removesuffix('.json')}.html"
+        files[page] = accuracy_page(
+            record,
+            origin=path,
+            root="../",
+            home="../index.html",
+            nav=[(Translator("en")("index.nav"), "../index.html")],
+            data_links=[("JSON", path.rpartition("/")[2])],
+        )
+        links.append(accuracy_link(record, origin=path, href=page))
+    return files, links
 
 
 def _make(reference: str) -> tuple[str, dict[str, str]]:
@@ -92,8 +128,8 @@ def stale(folder: Path, files: dict[str, str]) -> list[str]:
             found.append(f"missing: {path}")
         elif target.read_bytes() != text.encode():
             found.append(f"outdated: {path}")
-    for below in ("models", "data"):
-        for target in sorted((folder / below).glob("*.*")):
+    for below, kind in (("models", "*.*"), ("data", "*.*"), ("accuracy", "*.html")):
+        for target in sorted((folder / below).glob(kind)):
             path = f"{below}/{target.name}"
             if path not in files:
                 found.append(f"left over: {path}")

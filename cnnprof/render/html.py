@@ -54,7 +54,10 @@ def _environment() -> jinja2.Environment:
     environment.globals.update(
         quantity=quantity,
         version=__version__,
-        **{name: getattr(quantities, name) for name in ("exact", "nbytes", "percent", "seconds", "shape", "si")},
+        **{
+            name: getattr(quantities, name)
+            for name in ("exact", "nbytes", "percent", "seconds", "shape", "si", "signed")
+        },
     )
     return environment
 

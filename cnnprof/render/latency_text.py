@@ -89,6 +89,8 @@ def print_measurement(console: Console, name: str, section: Mapping[str, Any], *
             f"{seconds(statistics['median_s'])} {seconds(statistics['quartile3_s'])}; {statistics['samples']} samples, "
             f"{statistics['disturbed_share']:.0%} disturbed"
         )
+    if "gpu" in section:
+        console.print(f"  {_on_the_gpu(section['gpu'])}")
     rows = sorted(section.get("by_layer", {}).items(), key=lambda item: -item[1]["latency_s"])[:top]
     if rows:
         whole = sum(row["latency_s"] for row in section["by_layer"].values()) + section["between_layers_s"]
@@ -106,6 +108,14 @@ def print_measurement(console: Console, name: str, section: Mapping[str, Any], *
         console.print(table)
     for warning in section.get("warnings", ()):
         console.print(f"note: {plain(warning)}")
+
+
+def _on_the_gpu(gpu: Mapping[str, Any]) -> str:
+    graph = f", as a CUDA graph {seconds(gpu['graph_s'])}" if "graph_s" in gpu else ""
+    return (
+        f"GPU: {gpu['kernels']} kernels, {seconds(gpu['kernel_s'])} in all, busy {gpu['busy_share']:.0%}, "
+        f"idle {seconds(gpu['launch_gap_s'])}{graph}: {'the host' if gpu['host_bound'] else 'the GPU'} is the limit"
+    )
 
 
 def print_devices(console: Console, rows: Sequence[Mapping[str, str]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["exact", "nbytes", "percent", "plain", "seconds", "shape", "si"]
+__all__ = ["exact", "nbytes", "percent", "plain", "seconds", "shape", "si", "signed"]
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -53,6 +53,11 @@ def percent(part: float | None, whole: float) -> str:
     if 0 < share < 0.1:
         return "<0.1 %"
     return f"{share:.1f} %"
+
+
+def signed(ratio: float, digits: int = 1) -> str:
+    """``-0.343`` -> ``−34.3 %``, always with its sign; the minus is as wide as the plus."""
+    return f"{100 * ratio:+.{digits}f} %".replace("-", "−")
 
 
 def exact(value: int | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cnnprof.profile import Profile
 from cnnprof.render import flat
+from cnnprof.render.accuracy_html import AccuracyLink
 from cnnprof.render.assets import script, style
 from cnnprof.render.compare_html import compare_page
 from cnnprof.render.html import model_page, render
@@ -98,7 +99,14 @@ def _nav(t: Translator, *, compare: bool) -> list[tuple[str, str]]:
     return [(t("compare.title"), "compare.html")] if compare else []
 
 
-def index_page(subjects: Sequence[Subject], t: Translator, *, title: str, nav: Sequence[tuple[str, str]]) -> str:
+def index_page(
+    subjects: Sequence[Subject],
+    t: Translator,
+    *,
+    title: str,
+    nav: Sequence[tuple[str, str]],
+    accuracy: Sequence[AccuracyLink] = (),
+) -> str:
     """The site's first page: every model in a table, and the way to the other pages."""
     rows = compare_rows(subjects)
     context: Mapping[str, object] = {
@@ -106,6 +114,7 @@ def index_page(subjects: Sequence[Subject], t: Translator, *, title: str, nav: S
         "rows": rows,
         "subjects": subjects,
         "nav": nav,
+        "accuracy": accuracy,
         "with_year": any(row.year for row in rows),
         "with_top1": any(row.top1_percent for row in rows),
         "with_latency": any(row.latency_s for row in rows),

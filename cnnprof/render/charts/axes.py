@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["bytes_ticks", "log_ticks", "short", "ticks"]
+__all__ = ["bytes_ticks", "close_log_ticks", "log_ticks", "short", "ticks"]
 
 
 def ticks(largest: float, count: int = 4) -> tuple[float, list[float]]:
@@ -34,6 +34,15 @@ def log_ticks(low: float, high: float) -> tuple[float, float, list[float]]:
     last = max(last, first + 1)
     step = 1 if last - first <= 6 else 2 if last - first <= 12 else 3
     return 10.0**first, 10.0**last, [10.0**i for i in range(first, last + 1, step)]
+
+
+def close_log_ticks(low: float, high: float) -> tuple[float, float, list[float]]:
+    """(bottom, top, ticks) at 1, 2 and 5 times powers of ten, close around [low, high]."""
+    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
+    marks = [m * 10.0**power for power in range(first, last + 1) for m in (1, 2, 5)]
+    bottom = max(mark for mark in marks if mark <= low * (1 + 1e-9))
+    top = min(mark for mark in marks if mark >= high * (1 - 1e-9) and mark > bottom)
+    return bottom, top, [mark for mark in marks if bottom <= mark <= top]
 
 
 def short(text: str) -> str:
