@@ -27,6 +27,7 @@ Examples:
               help="Default: onnxruntime for ONNX files, else torch.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--cuda-graph", is_flag=True, help="Replay a CUDA graph: the same kernels without the host.")
+@click.option("--flush-l2", is_flag=True, help="Empty the GPU's L2 cache before every run (torch on CUDA).")
 @click.option("--visits", type=click.IntRange(min=3), default=5, show_default=True, help="Rounds of samples.")
 @click.option("--samples", type=click.IntRange(min=3), default=20, show_default=True, help="Least runs a visit.")
 @click.option("--no-layers", is_flag=True, help="End to end only.")
@@ -43,6 +44,7 @@ def command(
     runner: str | None,
     threads: int,
     cuda_graph: bool,
+    flush_l2: bool,
     visits: int,
     samples: int,
     no_layers: bool,
@@ -62,8 +64,8 @@ def command(
     from cnnprof.cli.options import graph_of
     from cnnprof.cli.output import console, deliver, say_notes
     from cnnprof.devices.find import find_device
-    from cnnprof.measure.run import measure, runner_for
-    from cnnprof.measure.session import Plan, fixed_work
+    from cnnprof.measure.run import anchor_for, l2_flush_for, measure, runner_for
+    from cnnprof.measure.session import Plan
     from cnnprof.render.latency_text import print_measurement
     from cnnprof.timing import with_measurement, with_prediction
 
@@ -79,8 +81,9 @@ def command(
     try:
         with click.progressbar(length=visits, label="measuring", file=_stderr(quiet)) as bar:
             result = measure(
-                made, graph, plan=plan, layers=not no_layers, anchor=fixed_work, progress=lambda *_: bar.update(1)
-            )
+                made, graph, plan=plan, layers=not no_layers, anchor=anchor_for(made),
+                flush_l2=l2_flush_for(made) if flush_l2 else None, progress=lambda *_: bar.update(1),
+            )  # fmt: skip
     finally:
         made.close()
     if form == "json":

@@ -1,32 +1,23 @@
-"""CUDA's clock: events on the stream, read when they are done. Behind an interface, so that tests drive a fake.
-
-Reading the clock records an event and waits for it; a run between two readings is timed by the device itself, with
-whatever the host needed to feed it. Elapsed times are taken from event to event: they are 32-bit milliseconds, which
-lose microseconds over minutes.
-"""
+"""torch.cuda as a :class:`~cnnprof.measure.cuda.Cuda`. Nothing but calls: what there is to add up is elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from cnnprof.measure.clock import MachineState, SystemClock
+from cnnprof.errors import DeviceError, ModelError
+from cnnprof.measure.cuda import Cuda, CudaFacts, driver_in
+from cnnprof.measure.memory_record import MeasuredMemory
+from cnnprof.measure.profiler_torch import TorchProfiler
 
-__all__ = ["CudaClock", "Events", "TorchEvents", "captured"]
+__all__ = ["TorchCuda", "TorchEvents", "anchor_on"]
 
-
-class Events(Protocol):
-    """What is needed of CUDA events."""
-
-    def record(self) -> Any:
-        """Record an event on the current stream and wait until the device has reached it."""
-        ...
-
-    def elapsed_s(self, earlier: Any, later: Any) -> float:
-        """Seconds between two recorded events."""
-        ...
+_ANCHOR_SIDE = 2048
+_L2_BYTES = 128 * 2**20  # where torch doesn't say: more than any has
 
 
 class TorchEvents:
@@ -42,36 +33,73 @@ class TorchEvents:
         return float(earlier.elapsed_time(later)) * 1e-3
 
 
-class CudaClock:
-    """A :class:`~cnnprof.measure.clock.Clock` that reads the device. Its CPU time is the device's too: what a
-    process burns while it waits for the device says nothing."""
+class TorchCuda:
+    """The current CUDA device. Raises :class:`DeviceError` where torch sees none."""
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
-        self._host = SystemClock()
-        self._last = events.record()
-        self._total_s = 0.0
+    def __init__(self) -> None:
+        if not torch.cuda.is_available():
+            raise DeviceError(
+                "--device cuda: torch sees no CUDA device", "use --device cpu, or install a CUDA build of torch"
+            )
+        self.events = TorchEvents()
+        self.profiler = TorchProfiler()
 
-    def wall_s(self) -> float:
-        now = self._events.record()
-        self._total_s += self._events.elapsed_s(self._last, now)
-        self._last = now
-        return self._total_s
+    def facts(self) -> CudaFacts:
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        allowed = {"conv": torch.backends.cudnn.allow_tf32, "matmul": torch.backends.cuda.matmul.allow_tf32}
+        return CudaFacts(
+            name=properties.name,
+            driver=_driver(),
+            cuda=str(torch.version.cuda),
+            cudnn=str(torch.backends.cudnn.version()),
+            capability=f"{properties.major}.{properties.minor}",
+            multiprocessors=properties.multi_processor_count,
+            memory_bytes=properties.total_memory,
+            l2_bytes=int(getattr(properties, "L2_cache_size", 0)) or _L2_BYTES,
+            tf32=tuple(name for name, on in allowed.items() if on),
+        )
 
-    def cpu_s(self) -> float:
-        return self._total_s
+    def put(self, value: Any) -> Any:
+        return value.to("cuda") if isinstance(value, (torch.Tensor, nn.Module)) else value
 
-    def switches(self) -> int:
-        return self._host.switches()
+    def capture(self, call: Callable[[], object]) -> Callable[[], object]:
+        try:
+            return _captured(call)
+        except RuntimeError as error:
+            text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+            raise ModelError(
+                f"a CUDA graph can't be captured: {text[:200]}",
+                "the model waits for the device or copies to the host; measure it without --cuda-graph",
+            ) from error
 
-    def machine(self) -> MachineState:
-        return self._host.machine()
+    def l2_flush(self) -> Callable[[], object]:
+        buffer = torch.empty(2 * self.facts().l2_bytes, dtype=torch.uint8, device="cuda")
+        return buffer.zero_
+
+    def measure_memory(self, reference: str) -> MeasuredMemory:
+        from cnnprof.measure.memory_run import measure_reference
+
+        return measure_reference(reference, device="cuda", initialise=False)
 
 
-def captured(call: Callable[[], object]) -> Callable[[], object]:
-    """``call`` as a CUDA graph's replay: the same kernels without the host."""
+def anchor_on(cuda: Cuda) -> Callable[[], object]:
+    """Work of fixed size on the device, a fraction of a millisecond: as long after as before, or its clock moved."""
+    with torch.random.fork_rng(devices=[]):
+        work = nn.Linear(_ANCHOR_SIDE, _ANCHOR_SIDE, bias=False)
+        given = cuda.put(torch.rand(_ANCHOR_SIDE, _ANCHOR_SIDE))
+    module = cuda.put(work.eval())
+
+    def run() -> None:
+        with torch.inference_mode():
+            module(given)
+
+    return run
+
+
+def _captured(call: Callable[[], object]) -> Callable[[], object]:
     stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # the first runs take memory and choose algorithms, which a capture may not
         for _ in range(3):
             call()
     torch.cuda.current_stream().wait_stream(stream)
@@ -79,3 +107,14 @@ def captured(call: Callable[[], object]) -> Callable[[], object]:
     with torch.cuda.graph(graph):
         call()
     return graph.replay
+
+
+def _driver() -> str:
+    try:
+        found = driver_in(Path("/proc/driver/nvidia/version").read_text("utf-8", errors="replace"))
+    except OSError:
+        found = None
+    if found is None:  # elsewhere than on Linux torch only knows up to which CUDA the driver goes
+        version = int(torch._C._cuda_getDriverVersion())  # type: ignore[attr-defined]
+        return f"for CUDA {version // 1000}.{version % 1000 // 10}"
+    return found

@@ -8,16 +8,19 @@ from typing import Any
 from cnnprof.errors import CnnprofError, UsageError
 from cnnprof.ir import Graph
 from cnnprof.measure.clock import MachineState
+from cnnprof.measure.gpu_trace import GpuTimes
 from cnnprof.measure.measurement import Measurement
 from cnnprof.measure.noise import judge
 from cnnprof.measure.runner import Runner, attribute
-from cnnprof.measure.session import Plan, run_session
+from cnnprof.measure.session import Plan, fixed_work, run_session
 from cnnprof.measure.statistics import summarise
 
-__all__ = ["RUNNERS", "measure", "runner_for"]
+__all__ = ["RUNNERS", "anchor_for", "l2_flush_for", "measure", "runner_for"]
 
 RUNNERS = ("torch", "torch-compile", "onnxruntime")
 _PASSES = 5
+_NO_KERNELS = "no layers: the profiler saw no kernels (a container may forbid CUPTI to look)"
+_HOST_ALONE = "no layers: this onnxruntime's profile has the host's times alone (built without --enable_cuda_profiling)"
 
 
 def runner_for(
@@ -40,6 +43,8 @@ def runner_for(
             raise UsageError(
                 f"{reference}: onnxruntime runs ONNX files", "export it with torch.onnx.export, or use --runner torch"
             )
+        if cuda_graph:
+            raise UsageError("--cuda-graph: captures what torch runs", "leave it out, or measure with --runner torch")
         from cnnprof.measure.runner_onnxruntime import OnnxRuntimeRunner
 
         return OnnxRuntimeRunner(reference, graph, threads=threads, device=device)
@@ -58,6 +63,24 @@ def runner_for(
     )
 
 
+def anchor_for(runner: Runner) -> Callable[[], object]:
+    """The anchor workload on what ``runner`` computes on, as far as its clock sees that."""
+    if runner.device != "cuda" or runner.name == "onnxruntime":
+        return fixed_work
+    from cnnprof.measure.cuda_torch import TorchCuda, anchor_on
+
+    return anchor_on(TorchCuda())
+
+
+def l2_flush_for(runner: Runner) -> Callable[[], object]:
+    """What empties the L2 cache before a run. Raises :class:`UsageError` where there's none to empty."""
+    if runner.device != "cuda" or runner.name == "onnxruntime":
+        raise UsageError("--flush-l2: empties a GPU's cache between runs of torch", "add --device cuda --runner torch")
+    from cnnprof.measure.cuda_torch import TorchCuda
+
+    return TorchCuda().l2_flush()
+
+
 def measure(
     runner: Runner,
     graph: Graph,
@@ -65,14 +88,18 @@ def measure(
     plan: Plan | None = None,
     layers: bool = True,
     anchor: Callable[[], object] | None = None,
+    flush_l2: Callable[[], object] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Measurement:
     """Measure what ``runner`` runs. Ctrl-C keeps the samples there are (at least one visit), else raises.
+    ``flush_l2`` runs before every run, outside of its time.
 
     Raises :class:`CnnprofError` if nothing was measured.
     """
     clock = runner.clock()
-    session = run_session({graph.source.name: runner.run}, clock, plan or Plan(), anchor=anchor, progress=progress)
+    session = run_session(
+        {graph.source.name: runner.run}, clock, plan or Plan(), anchor=anchor, before=flush_l2, progress=progress
+    )
     visits = [visit for visit in session.visits.get(graph.source.name, []) if visit]
     if not visits:
         raise CnnprofError(f"{graph.source.name}: interrupted before anything was measured", "run it again")
@@ -98,6 +125,10 @@ def measure(
         warnings.append(
             "instruments slow small layers: their times were scaled so that they sum to the end-to-end time"
         )
+    if times is not None and runner.device == "cuda" and not times.seconds and times.gpu is None:
+        warnings.append(_HOST_ALONE if runner.name == "onnxruntime" else _NO_KERNELS)
+    if times is not None and times.seconds and flush_l2 is not None:
+        warnings.append("layers were timed one after the other in a warm L2 cache, the end-to-end time in a cold one")
     return Measurement(
         device=runner.device,
         title=runner.title,
@@ -109,5 +140,10 @@ def measure(
         noise=noise,
         attribution=attribution,
         fused={} if times is None else times.fused,
+        gpu=None
+        if times is None or times.gpu is None
+        else GpuTimes(end_to_end_s=statistics.latency_s, totals=times.gpu),
+        kernels={} if times is None else times.kernels,
+        flushed_l2=flush_l2 is not None,
         warnings=tuple(warnings),
     )

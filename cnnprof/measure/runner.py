@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cnnprof.measure.clock import Clock
+from cnnprof.measure.gpu_trace import KernelTotals
 
 __all__ = ["Attribution", "LayerTimes", "Runner", "attribute"]
 
@@ -14,12 +15,16 @@ __all__ = ["Attribution", "LayerTimes", "Runner", "attribute"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTimes:
     """One instrumented pass (or the least of several): seconds by IR op; ``fused`` names the ops that each covers
-    beside itself, ``elsewhere_s`` what the runner did for no layer (reorders); ``total_s`` the pass end to end."""
+    beside itself, ``elsewhere_s`` what the runner did for no layer (reorders); ``total_s`` the pass end to end.
+
+    On CUDA ``kernels`` names those that each op ran, and ``gpu`` has the sums of one inference."""
 
     seconds: Mapping[str, float]
     fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     elsewhere_s: float = 0.0
     total_s: float = 0.0
+    kernels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gpu: KernelTotals | None = None
 
 
 class Runner(Protocol):

@@ -1,11 +1,16 @@
-"""onnxruntime as a runner. Layer times come from its profile; fused nodes map back to the layers they cover."""
+"""onnxruntime as a runner. Layer times come from its profile; fused nodes map back to the layers they cover.
+
+On CUDA inputs and outputs are bound to the device: no copy between host and device is timed, but launches and kernels
+are, until the device is done. Its profile there has the host's times of nodes, which say nothing about kernels; layers
+have times only where onnxruntime was built to record kernels too.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,7 @@ from cnnprof.errors import DependencyError, DeviceError, ModelError
 from cnnprof.frontends.onnx.structure import FileNode, file_nodes
 from cnnprof.ir import DType, Graph
 from cnnprof.measure.clock import Clock, SystemClock
+from cnnprof.measure.cuda import gpu_in
 from cnnprof.measure.hardware import installed, processor
 from cnnprof.measure.onnxruntime_map import covered
 from cnnprof.measure.runner import LayerTimes, least
@@ -39,7 +45,7 @@ class OnnxRuntimeRunner:
         self._ort = onnxruntime
         onnxruntime.set_default_logger_severity(4)
         self.name, self.device, self.threads = "onnxruntime", device, threads
-        self.title = processor() if device == "cpu" else "CUDA"
+        self.title = processor() if device == "cpu" else _gpu()
         self.versions: Mapping[str, str] = installed("onnxruntime")
         self.single_thread = threads == 1 and device == "cpu"
         self._graph = graph
@@ -56,6 +62,7 @@ class OnnxRuntimeRunner:
         first = graph.tensors[graph.inputs[0]].shape if graph.inputs else None
         self.batch = first[0] if first else 1
         self._session = self._made(self._options())
+        self._call: Any = self._inference(self._session)
         self.run()
 
     def _options(self) -> Any:
@@ -67,19 +74,42 @@ class OnnxRuntimeRunner:
 
     def _made(self, options: Any) -> Any:
         try:
-            return self._ort.InferenceSession(self._source, options, providers=self._providers)
+            session = self._ort.InferenceSession(self._source, options, providers=self._providers)
         except Exception as error:
             raise ModelError(
                 f"{self._graph.source.reference}: onnxruntime can't load it: {_line(error)}",
                 "check that its operators exist in this onnxruntime",
             ) from None
+        if self._providers[0] not in session.get_providers():  # it goes on without, and doesn't say so
+            raise DeviceError(
+                "--device cuda: onnxruntime couldn't start its CUDA provider",
+                "install the CUDA and cuDNN that this onnxruntime-gpu was built for, or use --device cpu",
+            )
+        return session
+
+    def _inference(self, session: Any) -> Callable[[], object]:
+        """One inference of ``session``, finished when it returns."""
+        if self.device == "cpu":
+            return lambda: session.run(None, self._feed)
+        binding = session.io_binding()
+        for name, value in self._feed.items():
+            binding.bind_ortvalue_input(name, self._ort.OrtValue.ortvalue_from_numpy(value, "cuda", 0))
+        for output in session.get_outputs():
+            binding.bind_output(output.name, "cuda", 0)
+
+        def bound() -> None:
+            session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return bound
 
     def clock(self) -> Clock:
+        # The host's, on CUDA too: a run returns when the device is done, and its stream is onnxruntime's own.
         return SystemClock()
 
     def run(self) -> None:
         try:
-            self._session.run(None, self._feed)
+            self._call()
         except Exception as error:
             raise ModelError(
                 f"{self._graph.source.reference}: its run failed: {_line(error)}", "check --input"
@@ -93,28 +123,51 @@ class OnnxRuntimeRunner:
             options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
             options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
             session = self._made(options)
+            call = self._inference(session)
             totals = []
             for _ in range(passes + 1):
                 began = time.perf_counter()
-                session.run(None, self._feed)
+                call()
                 totals.append(time.perf_counter() - began)
             profile = json.loads(Path(session.end_profiling()).read_text("utf-8"))
             nodes = file_nodes(Path(folder) / "optimized.onnx")
-        return _layer_times(profile, nodes, self._graph, min(totals[1:]))
+        by_node = _node_times(profile) if self.device == "cpu" else _kernel_times(profile)
+        return _layer_times(by_node, nodes, self._graph, min(totals[1:]))
 
     def close(self) -> None:
-        self._session = None
+        self._session = self._call = None
 
 
-def _layer_times(
-    profile: list[dict[str, Any]], nodes: tuple[FileNode, ...], graph: Graph, total_s: float
-) -> LayerTimes:
-    """The least time of every node over the passes (the first, which warms up, apart), by IR op."""
+def _node_times(profile: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Seconds of every node, one value a pass, as the host saw them."""
     by_node: dict[str, list[float]] = {}
     for event in profile:
         name = str(event.get("name", ""))
         if event.get("cat") == "Node" and name.endswith(_KERNEL):
             by_node.setdefault(name.removesuffix(_KERNEL), []).append(float(event["dur"]) * 1e-6)
+    return by_node
+
+
+def _kernel_times(profile: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Seconds that every node's kernels ran, one value a pass; kernels stand behind their node. Empty without any."""
+    by_node: dict[str, list[float]] = {}
+    last: list[float] | None = None
+    kernels = 0
+    for event in profile:
+        name = str(event.get("name", ""))
+        if event.get("cat") == "Node" and name.endswith(_KERNEL):
+            last = by_node.setdefault(name.removesuffix(_KERNEL), [])
+            last.append(0.0)
+        elif event.get("cat") == "Kernel" and last is not None:
+            last[-1] += float(event["dur"]) * 1e-6
+            kernels += 1
+    return by_node if kernels else {}
+
+
+def _layer_times(
+    by_node: Mapping[str, list[float]], nodes: tuple[FileNode, ...], graph: Graph, total_s: float
+) -> LayerTimes:
+    """The least time of every node over the passes (the first, which warms up, apart), by IR op."""
     times = least([{name: min(values[1:] or values) for name, values in by_node.items()}])
     ops = covered(nodes, graph)
     seconds: dict[str, float] = {}
@@ -154,6 +207,18 @@ def _random(generator: Any, graph: Graph, name: str) -> Any:
     if tensor.dtype.is_float:
         return generator.random(shape).astype(kind)
     return generator.integers(0, 2, shape).astype(kind)
+
+
+def _gpu() -> str:
+    """The first GPU's name, as its driver has it."""
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        try:
+            found = gpu_in(path.read_text("utf-8", errors="replace"))
+        except OSError:
+            continue
+        if found is not None:
+            return found
+    return "CUDA"
 
 
 def _line(error: Exception) -> str:

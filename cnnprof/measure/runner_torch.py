@@ -1,7 +1,8 @@
 """PyTorch as a runner: eager or through torch.compile, on the CPU or on CUDA (there also as a CUDA graph).
 
-Layer times come from a dispatch mode that times each ATen call where it stands; calls map to the tracer's ops in
-order (:mod:`cnnprof.measure.align`). The model gets random inputs and its own initial weights.
+Layer times come from a dispatch mode that times each ATen call where it stands, on CUDA from the kernels that each call
+launched; calls map to the tracer's ops in order (:mod:`cnnprof.measure.align`). The model gets random inputs and its
+own initial weights.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnprof.analyses.complexity import complexity
-from cnnprof.errors import CnnprofError, DependencyError, DeviceError, ModelError, UsageError
+from cnnprof.errors import CnnprofError, DependencyError, ModelError, UsageError
 from cnnprof.frontends.inputs import InputSpec
 from cnnprof.frontends.torch.arguments import make_arguments, plan_arguments
 from cnnprof.frontends.torch.references import load_module
@@ -24,6 +25,7 @@ from cnnprof.frontends.torch.trace import floating_dtype
 from cnnprof.ir import Graph
 from cnnprof.measure.align import align
 from cnnprof.measure.clock import Clock, SystemClock
+from cnnprof.measure.cuda import Cuda, CudaClock, graph_replay_s, median_s
 from cnnprof.measure.hardware import installed, processor
 from cnnprof.measure.runner import LayerTimes, least
 
@@ -55,7 +57,8 @@ def timed_calls(run: Callable[[], object], now: Callable[[], float] = time.perf_
 
 
 class TorchRunner:
-    """A model of PyTorch. Raises :class:`ModelError` if its first run fails, :class:`DeviceError` without CUDA."""
+    """A model of PyTorch. Raises :class:`ModelError` if its first run fails,
+    :class:`~cnnprof.errors.DeviceError` without CUDA. ``cuda`` stands in for torch's own device."""
 
     def __init__(
         self,
@@ -68,17 +71,16 @@ class TorchRunner:
         cuda_graph: bool = False,
         options: Mapping[str, Any] | None = None,
         module: torch.nn.Module | None = None,
+        cuda: Cuda | None = None,
     ) -> None:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise DeviceError(
-                "--device cuda: torch sees no CUDA device", "use --device cpu, or install a CUDA build of torch"
-            )
         if cuda_graph and device != "cuda":
             raise UsageError("--cuda-graph: only CUDA has graphs", "add --device cuda")
+        self._cuda = (cuda or _torch_cuda()) if device == "cuda" else None
         self.name = "torch-compile" if compiled else "torch"
         self.device, self.threads = device, threads
-        self.title = torch.cuda.get_device_name() if device == "cuda" else processor()
-        self.versions: Mapping[str, str] = installed("torch")
+        facts = None if self._cuda is None else self._cuda.facts()
+        self.title = processor() if facts is None else facts.name
+        self.versions: Mapping[str, str] = installed("torch") if facts is None else facts.versions()
         self.single_thread = threads == 1 and device == "cpu"
         self.batch = _batch(graph)
         self._graph = graph
@@ -87,10 +89,9 @@ class TorchRunner:
         try:
             self._eager = self._prepared(reference, module, options or {})
             self._call = self._compiled() if compiled else self._eager
-            if cuda_graph:
-                from cnnprof.measure.cuda_torch import captured
-
-                self._call = captured(self._call)
+            self._graphed = self._cuda is not None and cuda_graph
+            if self._cuda is not None and cuda_graph:
+                self._call = self._cuda.capture(self._call)
         except BaseException:
             self.close()
             raise
@@ -107,10 +108,6 @@ class TorchRunner:
         model = module.eval()
         arguments = make_arguments(model, plan_arguments(model, inputs), Cpu(), floating_dtype(model))
         args, kwargs = arguments.args, dict(arguments.kwargs)
-        if self.device == "cuda":
-            model = model.to("cuda")
-            args = tuple(_to_cuda(value) for value in args)
-            kwargs = {key: _to_cuda(value) for key, value in kwargs.items()}
         self._model = model
 
         def call() -> object:
@@ -125,6 +122,10 @@ class TorchRunner:
         self._watched = watched
 
         try:
+            if self._cuda is not None:
+                self._model = self._cuda.put(model)
+                args = tuple(_put(value, self._cuda) for value in args)
+                kwargs = {key: _put(value, self._cuda) for key, value in kwargs.items()}
             call()
         except CnnprofError:
             raise
@@ -151,18 +152,16 @@ class TorchRunner:
         return eager
 
     def clock(self) -> Clock:
-        if self.device == "cuda":
-            from cnnprof.measure.cuda_torch import CudaClock, TorchEvents
-
-            return CudaClock(TorchEvents())
-        return SystemClock()
+        return SystemClock() if self._cuda is None else CudaClock(self._cuda.events)
 
     def run(self) -> None:
         self._call()
 
     def layer_times(self, passes: int) -> LayerTimes:
-        """From eager runs on the CPU; a compiled model or a CUDA one has no calls to time here (empty)."""
-        if self.name != "torch" or self.device != "cpu":
+        """From eager runs; a compiled model has no calls to time (no layers, on CUDA the sums all the same)."""
+        if self._cuda is not None:
+            return self._kernel_times(passes, self._cuda)
+        if self.name != "torch":
             return LayerTimes(seconds={})
         weights = {
             row.name: float(row.flops + (row.bytes_read or 0) + (row.bytes_written or 0))
@@ -190,6 +189,14 @@ class TorchRunner:
             rest.append(elsewhere)
         return LayerTimes(seconds=least(rows), elsewhere_s=min(rest), total_s=min(totals))
 
+    def _kernel_times(self, passes: int, cuda: Cuda) -> LayerTimes:
+        from cnnprof.measure.profiler_torch import kernel_layer_times, profiled
+
+        watched = self._watched if self.name == "torch" else None
+        found = profiled(self._graph, cuda.profiler, plain=self._eager, watched=watched, passes=passes)
+        replay = median_s(cuda, self._call) if self._graphed else graph_replay_s(cuda, self._eager)
+        return kernel_layer_times(self._graph, found, replay)
+
     def close(self) -> None:
         torch.set_num_threads(self._threads_before)
 
@@ -205,9 +212,14 @@ def _batch(graph: Graph) -> int:
     return shape[0] if shape else 1
 
 
-def _to_cuda(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to("cuda")
+def _put(value: Any, cuda: Cuda) -> Any:
+    """``value`` with every tensor in it on the device."""
     if isinstance(value, (list, tuple)):
-        return type(value)(_to_cuda(item) for item in value)
-    return value
+        return type(value)(_put(item, cuda) for item in value)
+    return cuda.put(value)
+
+
+def _torch_cuda() -> Cuda:
+    from cnnprof.measure.cuda_torch import TorchCuda
+
+    return TorchCuda()

@@ -44,20 +44,22 @@ class Session:
     interrupted: bool = False
 
 
-def take_sample(run: Run, clock: Clock) -> Sample:
-    """One run between two readings of the clock."""
+def take_sample(run: Run, clock: Clock, before: Run | None = None) -> Sample:
+    """One run between two readings of the clock; ``before`` runs first, untimed."""
+    if before is not None:
+        before()
     switches, cpu, wall = clock.switches(), clock.cpu_s(), clock.wall_s()
     run()
     wall_after, cpu_after = clock.wall_s(), clock.cpu_s()
     return Sample(wall_after - wall, cpu_after - cpu, clock.switches() != switches)
 
 
-def warm_up(run: Run, clock: Clock, plan: Plan) -> bool:
+def warm_up(run: Run, clock: Clock, plan: Plan, before: Run | None = None) -> bool:
     """Run until three CPU times in a row agree within 5 %. False if they never did."""
     recent: list[float] = []
     began = clock.wall_s()
     for _ in range(plan.warm_up_runs):
-        sample = take_sample(run, clock)
+        sample = take_sample(run, clock, before)
         recent = [*recent[-2:], sample.cpu_s or sample.wall_s]
         if len(recent) == 3 and max(recent) <= min(recent) * (1 + _AGREE):
             return True
@@ -72,20 +74,22 @@ def run_session(
     plan: Plan,
     *,
     anchor: Run | None = None,
+    before: Run | None = None,
     progress: Progress | None = None,
 ) -> Session:
-    """Measure every one of ``runs``, in turn, ``plan.visits`` times. Never raises KeyboardInterrupt."""
+    """Measure every one of ``runs``, in turn, ``plan.visits`` times, ``before`` ahead of every run and untimed. Never
+    raises KeyboardInterrupt."""
     session = Session(before=clock.machine())
     cpu = clock.cpu_s()
     try:
         _anchor(session, anchor, clock)
         for name, run in runs.items():
-            session.steady[name] = warm_up(run, clock, plan)
+            session.steady[name] = warm_up(run, clock, plan, before)
             session.visits[name] = []
         done, all_visits = 0, plan.visits * len(runs)
         for _ in range(plan.visits):
             for name, run in runs.items():
-                _visit(session.visits[name], run, clock, plan)
+                _visit(session.visits[name], run, clock, plan, before)
                 done += 1
                 if progress is not None:
                     progress(done, all_visits, name)
@@ -97,13 +101,13 @@ def run_session(
     return session
 
 
-def _visit(visits: list[list[Sample]], run: Run, clock: Clock, plan: Plan) -> None:
+def _visit(visits: list[list[Sample]], run: Run, clock: Clock, plan: Plan, before: Run | None) -> None:
     # The list is in place before its first sample: an interrupt loses nothing.
     samples: list[Sample] = []
     visits.append(samples)
     began = clock.wall_s()
     while True:
-        samples.append(take_sample(run, clock))
+        samples.append(take_sample(run, clock, before))
         spent = clock.wall_s() - began
         if len(samples) >= plan.samples and spent >= plan.seconds:
             return

@@ -269,7 +269,7 @@ class FakeEvents:
 
 
 def test_cuda_clock_adds_up_event_to_event() -> None:
-    from cnnprof.measure.cuda_torch import CudaClock
+    from cnnprof.measure.cuda import CudaClock
 
     events = FakeEvents()
     clock = CudaClock(events)
@@ -285,7 +285,7 @@ def test_cuda_clock_adds_up_event_to_event() -> None:
 
 
 def test_a_cuda_run_is_timed_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cnnprof.measure.cuda_torch import CudaClock
+    from cnnprof.measure.cuda import CudaClock
 
     events = FakeEvents()
 
