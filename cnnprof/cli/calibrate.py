@@ -54,6 +54,8 @@ def command(
     if result.profile.degraded:
         click.echo("degraded: calibrate again on a quiet machine", err=True)
     click.echo(f"predict with: cnnprof predict MODEL --device {found['name']}")
+    if result.graph is not None:
+        click.echo(f"and as a CUDA graph: cnnprof predict MODEL --device {result.graph.name}")
 
 
 def _gate(gate: dict[str, Any]) -> str:

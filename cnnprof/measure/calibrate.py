@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.session import fixed_work, take_sample
 from cnnprof.measure.synthetic import synthetic_network
 
-__all__ = ["Calibration", "calibrate", "profile_name", "summary"]
+__all__ = ["Calibration", "calibrate", "keep", "profile_name", "summary"]
 
 MeasureNetwork = Callable[[int, Graph, Clock], NetSample]
 _MOST_NETWORKS = 400
@@ -34,11 +34,13 @@ _ANCHOR_EVERY = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What came out: the profile, the networks measured, and whether the user cut it short."""
+    """What came out: the profile, the networks measured, and whether the user cut it short. On CUDA ``graph`` is
+    the profile of the same networks as CUDA graphs."""
 
     profile: CalibratedDevice
     samples: tuple[NetSample, ...]
     interrupted: bool
+    graph: CalibratedDevice | None = None
 
 
 def profile_name(runner: str, threads: int, dtype: str) -> str:
@@ -60,35 +62,44 @@ def calibrate(
     clock: Clock | None = None,
     measure_network: MeasureNetwork | None = None,
     progress: Callable[[float, int], None] | None = None,
+    anchor: Callable[[], object] = fixed_work,
+    about: Mapping[str, Any] | None = None,
 ) -> Calibration:
     """Measure until ``budget_s`` seconds of the clock have passed, then fit and save.
 
+    ``anchor`` is the workload that shows drift, ``about`` replaces what the profile says of hardware and versions.
     Raises :class:`DeviceError` for a device that can't be calibrated here, :class:`UsageError` for options that
     don't fit, :class:`~cnnprof.errors.CnnprofError` if too few networks were measured.
     """
+    if device == "cuda" and measure_network is None:
+        from cnnprof.measure.calibrate_cuda import calibrate_cuda
+
+        return calibrate_cuda(
+            runner=runner, threads=threads, budget_s=budget_s, seed=seed, name=name, resume=resume, progress=progress
+        )
     if device != "cpu" and measure_network is None:
-        raise DeviceError(f"calibrate: --device {device} can't be calibrated by this version", "use --device cpu")
+        raise DeviceError(f"calibrate: no device {device!r}", "use --device cpu or cuda")
     key = name or profile_name(runner, threads, "float32")
     partial = samples_path(f"{key}.partial")
     samples = list(from_csv(partial.read_text("utf-8"), origin=str(partial))) if resume and partial.exists() else []
     clock = clock or SystemClock()
     interrupted = False
     with _runner(runner, threads, measure_network) as measure_one:
-        anchors = [_anchor(clock)]
+        anchors = [_anchor(clock, anchor)]
         began = clock.wall_s()
         index = max((sample.network for sample in samples), default=-1) + 1
         try:
             while clock.wall_s() - began < budget_s and index < _MOST_NETWORKS:
                 samples.append(measure_one(index, synthetic_network(seed, index), clock))
                 index += 1
-                _keep(partial.name, samples)
+                keep(partial.name, samples)
                 if len(samples) % _ANCHOR_EVERY == 0:
-                    anchors.append(_anchor(clock))
+                    anchors.append(_anchor(clock, anchor))
                 if progress is not None:
                     progress(min(1.0, (clock.wall_s() - began) / budget_s), len(samples))
         except KeyboardInterrupt:
             interrupted = True
-        anchors.append(_anchor(clock))
+        anchors.append(_anchor(clock, anchor))
         machine = clock.machine()
     drift = max(anchors) / min(anchors) - 1.0
     fitted = fit_profile(samples, seed=seed)
@@ -108,6 +119,7 @@ def calibrate(
             "samples": sum(len(sample.kernels) for sample in samples),
             "gates": gates_of(samples, fitted["total"], drift),
             "noise": {"anchor_s": anchors, "load": machine.load, "system": platform.release()},
+            **(about or {}),
             **fitted,
         }
     )
@@ -116,7 +128,8 @@ def calibrate(
     return Calibration(profile=profile, samples=tuple(samples), interrupted=interrupted)
 
 
-def _keep(name: str, samples: list[NetSample]) -> None:
+def keep(name: str, samples: Sequence[NetSample]) -> None:
+    """Write what was measured so far into the data folder."""
     folder = data_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,9 +150,9 @@ def _runner(runner: str, threads: int, given: MeasureNetwork | None) -> Abstract
     raise UsageError(f"runner {runner!r}: only torch can be calibrated so far", "use --runner torch")
 
 
-def _anchor(clock: Clock) -> float:
+def _anchor(clock: Clock, work: Callable[[], object]) -> float:
     """CPU time of a fixed piece of work: the least of fifteen."""
-    return min(take_sample(fixed_work, clock).cpu_s for _ in range(15))
+    return min(take_sample(work, clock).cpu_s for _ in range(15))
 
 
 def summary(calibration: Calibration) -> dict[str, Any]:

@@ -323,7 +323,7 @@ def test_samples_survive_their_table(samples: list[NetSample]) -> None:
 
 
 def test_what_cannot_be_calibrated() -> None:
-    with pytest.raises(DeviceError, match="cuda can't be calibrated"):
+    with pytest.raises(DeviceError, match="torch sees no CUDA device"):
         calibrate(runner="torch", device="cuda", budget_s=1)
     with pytest.raises(UsageError, match="only torch can be calibrated"):
         calibrate(runner="onnxruntime", budget_s=1)
@@ -338,7 +338,7 @@ def test_really_on_torch() -> None:
     with torch_networks(1) as measure:
         for index in (3, 8, 9):
             sample = measure(index, synthetic_network(0, index), SystemClock())
-            assert len(sample.seconds) == len(sample.kernels) > 30
+            assert len(sample.seconds) == len(sample.kernels) > 15
             assert all(seconds > 0 for seconds in sample.seconds)
             assert 0.5 < sample.sum_s / sample.total_s < 2.5
 
