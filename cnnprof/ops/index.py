@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 
-from cnnprof.ir.tensor import Role, Shape
+from cnnprof.ir.tensor import DType, Role, Shape
 from cnnprof.ops.embedding import is_table
 from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx
-from cnnprof.ops.relations import data_of, first_only, same, unpredictable
+from cnnprof.ops.relations import data_of, first_only, replaced, same, unpredictable
 from cnnprof.ops.rules import free, input_formula, linear_formula, no_cost_formula, same_shape
 from cnnprof.ops.spec import Call, Normalise, OpSpec, UncountableError
 from cnnprof.ops.window import (
@@ -36,6 +36,7 @@ from cnnprof.ops.work import Work
 
 __all__ = ["SPECS"]
 
+_SPATIAL = 2  # the first axis after batch and channels
 Relations = tuple[Relation | None, ...]
 Shapes = tuple[Shape | None, ...]
 
@@ -81,6 +82,28 @@ def _gather_window(call: Call, output: int) -> Relations:
 def _gather_shapes(call: Call) -> Shapes:
     shape, axis = call.shape(0), call.attr("axis")
     return ((*shape[:axis], *call.shape(1), *shape[axis + 1 :]),)
+
+
+def _index_window(call: Call, output: int) -> Relations:
+    """``x[:, picked]``: with one list of positions, the other axes stay in place. Of batch or channels, any may be
+    picked; more lists, a mask, or positions in space that aren't known depend on data."""
+    lists = [at for at in range(1, len(call.inputs)) if call.has(at)]
+    if len(lists) != 1 or call.op_type.startswith(("aten:take", "aten:_unsafe_masked")) or 0 not in data_of(call):
+        return unpredictable(call, output)
+    (at,) = lists
+    picked, axis = call.input(at), at - 1
+    in_space = axis >= _SPATIAL or len(call.shape(0)) <= _SPATIAL
+    if picked.dtype is DType.BOOL or len(call.shape(at)) != 1 or (picked.value is None and in_space):
+        return unpredictable(call, output)
+    size = call.shape(0)[axis]
+    chosen: AxisMap = All()
+    if picked.value is not None:
+        chosen = Lookup(axis, tuple((index + size if index < 0 else index,) for index in picked.value))
+    relations: list[Relation | None] = [None] * len(call.inputs)
+    relations[0] = replaced(len(call.shape(0)), {axis: chosen})
+    if at in data_of(call):
+        relations[at] = Axes((Same(axis),))
+    return tuple(relations)
 
 
 # -- gather_elements, gather_nd ----------------------------------------------------------------------------
@@ -255,7 +278,7 @@ SPECS: tuple[OpSpec, ...] = (
         microsoft("GatherND", _nd),
         shapes=_nd_shapes,
     ),
-    moving("index", unpredictable, aten("index _unsafe_index take _unsafe_masked_index")),
+    moving("index", _index_window, aten("index _unsafe_index take _unsafe_masked_index")),
     moving(
         "scatter",
         _scatter_window,

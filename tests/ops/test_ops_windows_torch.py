@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from cnnprof.frontends.torch.schema import bind_arguments, plan_of
 from cnnprof.ir import Tensor
 from cnnprof.ops import table
 from cnnprof.ops.spec import Call
-from cnnprof.ops.window import Axes, DataDependent, Same, Slide
+from cnnprof.ops.window import All, Axes, DataDependent, Lookup, Same, Slide
 
 
 class Capture(TorchDispatchMode):
@@ -208,3 +209,20 @@ def test_gather_by_data_is_data_dependent() -> None:
         call = last_call(function, x)
         spec, canonical = table.resolve(call.op_type, call)  # type: ignore[misc]
         assert spec.window(canonical, 0)[0] == DataDependent()
+
+
+def test_picked_channels_stay_where_they_are() -> None:
+    """LeNet-5's C3 reads x[:, [0, 1, 2]]: some channels, each at its own position. A list in space depends on data."""
+    x, index = torch.rand(1, 6, 5, 4), torch.tensor([2, 0])
+
+    def window(function: Any, **known: Any) -> Any:
+        call = last_call(function, x)
+        lists = tuple(t if t is None or i == 0 else replace(t, **known) for i, t in enumerate(call.inputs))
+        spec, canonical = table.resolve(call.op_type, replace(call, inputs=lists))  # type: ignore[misc]
+        return spec.window(canonical, 0)[0]
+
+    assert window(lambda t: t[:, index]) == Axes((Same(0), All(), Same(2), Same(3)))
+    assert window(lambda t: t[:, index], value=(2, -6)) == Axes((Same(0), Lookup(1, ((2,), (0,))), Same(2), Same(3)))
+    assert window(lambda t: t[:, :, index], value=(2, 0)) == Axes((Same(0), Same(1), Lookup(2, ((2,), (0,))), Same(3)))
+    assert window(lambda t: t[:, :, index]) == DataDependent()
+    assert window(lambda t: t[:, index, index]) == DataDependent()

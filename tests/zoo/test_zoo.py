@@ -116,3 +116,13 @@ def test_a_pipeline_costs_its_stages_times_their_calls() -> None:
     stages += 20 * complexity(load_zoo("zoo:mtcnn-onet")).macs
     stages += 2 * (complexity(load_zoo("zoo:openface-nn4-small2")).macs + 128 * 100)
     assert whole == stages
+
+
+def test_lenet5_sees_what_its_paper_draws() -> None:
+    """Kernels 5, 2/2, 5, 2/2, 5: fields 5, 5+1 = 6, 6+4·2 = 14, 14+2 = 16, 16+4·4 = 32, the whole input (C5)."""
+    from cnnprof.api import analyze
+
+    fields = {layer.name: layer.data.get("receptive_field") for layer in analyze("zoo:lenet5").layers}
+    wanted = {"c1/conv": 5, "s2/average_pool": 6, "c3/maps/0/conv": 14, "c3/maps/15/conv": 14, "s4/average_pool": 16,
+              "c5/conv": 32}  # fmt: skip
+    assert {name: fields[name]["size"] for name in wanted} == {name: [side, side] for name, side in wanted.items()}
