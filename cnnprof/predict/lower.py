@@ -3,7 +3,8 @@
 ``torch``    eager PyTorch: every op as traced; a view costs only its dispatch
 ``fused``    torch.compile and the like: batch norm folded into the convolution before it, chains of elementwise
              ops and their convolution run as one kernel, views free
-``onnxruntime``  what its CPU provider fuses: :mod:`cnnprof.predict.lower_onnxruntime`
+``onnxruntime``  what its CPU provider makes of it: :mod:`cnnprof.predict.lower_onnxruntime`; ``onnxruntime-16`` where
+             its blocks hold 16 channels instead of 8, ``onnxruntime-1`` where it has none
 
 A fused chain grows op by op: an op joins the kernel that made one of its inputs if that kernel's last result has
 no other reader and the runner's policy allows the pair. Its other inputs become inputs of the kernel.
@@ -52,10 +53,10 @@ def lower(graph: Graph, runner: str, costs: Complexity | None = None) -> tuple[K
         return tuple(_single(graph, costs))
     if runner == "fused":
         return fuse(graph, costs, _compiled)
-    if runner == "onnxruntime":
-        from cnnprof.predict.lower_onnxruntime import lower_onnxruntime
+    if runner == "onnxruntime" or runner.startswith("onnxruntime-"):
+        from cnnprof.predict.lower_onnxruntime import block_of, lower_onnxruntime
 
-        return lower_onnxruntime(graph, costs)
+        return lower_onnxruntime(graph, costs, block=block_of(runner))
     raise UsageError(f"runner {runner!r}: expected one of {', '.join(RUNNERS)}", "choose one with --runner")
 
 

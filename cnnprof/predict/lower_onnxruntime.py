@@ -1,89 +1,141 @@
-"""What onnxruntime's CPU provider makes of a graph at its default optimisation level.
+"""What onnxruntime's CPU provider makes of a graph at its default optimisation level, as kernels.
 
-1. Operators that read constants alone, or only shapes, are folded: they run no kernel.
-2. Batch norm after a convolution that nothing else reads is folded into its weights; so is a scale or shift by a
-   constant per channel.
-3. An activation of the fusible ones that is the only reader joins the convolution before it.
-4. In the blocked layout (a convolution whose output channels fill blocks of 16), a residual add joins the later of the
-   convolutions that feed it, with its activation.
-5. Sigmoid times its own input is one kernel (QuickGelu).
-6. Views cost a node each, but move nothing.
-
-Checked against onnxruntime's own optimised graph (``optimized_model_filepath``).
+Nodes are fused first (:mod:`cnnprof.predict.onnxruntime_nodes`), then given their memory layout
+(:mod:`cnnprof.predict.onnxruntime_blocked`). Every op is in exactly one kernel; one that is folded away is a view
+without traffic. A reorder between layouts is a kernel that covers no op (or the transposition that it is): what it
+takes is between the layers. The code path says which of the provider's routines runs: blocked, im2col, a single row of
+a Gemm, and so on. Checked against onnxruntime's own optimised graph (``optimized_model_filepath``).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from cnnprof.analyses.complexity import Complexity
-from cnnprof.ir import Graph, Op
-from cnnprof.predict.kernels import Kernel
-from cnnprof.predict.lower import Chain, fuse
+from cnnprof.analyses.complexity import Complexity, LayerCost
+from cnnprof.errors import UsageError
+from cnnprof.ir import Graph
+from cnnprof.predict.kernels import Kernel, kernel_of
+from cnnprof.predict.onnxruntime_blocked import blocked
+from cnnprof.predict.onnxruntime_nodes import NHWC, Node, nodes_of
 
-__all__ = ["lower_onnxruntime"]
+__all__ = ["BLOCK", "Placed", "block_of", "lower_onnxruntime", "place"]
 
-_FUSIBLE = frozenset({"relu", "clip", "leaky_relu", "sigmoid", "tanh", "hard_sigmoid"})
-_CONVOLUTIONS = frozenset({"conv_pointwise", "conv_dense", "conv_stem", "conv_depthwise", "conv_grouped"})
-_BLOCK = 16
-
-
-def lower_onnxruntime(graph: Graph, costs: Complexity) -> tuple[Kernel, ...]:
-    """The kernels onnxruntime runs for ``graph``, every op in exactly one. An op that is folded away (it reads
-    constants alone) is a view without traffic."""
-    constants = _constant_values(graph)
-
-    def policy(graph: Graph, chain: Chain, op: Op, alone: Kernel) -> bool:
-        if op.kind == "dropout":  # identity at inference
-            return True
-        return _joins(graph, chain, op, constants)
-
-    folded = {op.name for op in graph.ops if op.present_outputs and op.present_outputs[0] in constants}
-    kernels = fuse(graph, costs, policy, latest_first=False)
-    return tuple(_nothing(kernel) if kernel.name in folded else kernel for kernel in kernels)
+BLOCK = 8  # channels a block holds with AVX2; 16 with AVX-512
 
 
-def _constant_values(graph: Graph) -> frozenset[str]:
-    """Weights, and what is computed of them alone."""
-    found = {tensor.name for tensor in graph.tensors.values() if tensor.is_weight}
-    for op in graph.ops:
-        if all(name in found for name in op.present_inputs) or op.kind in ("shape", "size"):
-            found.update(op.present_outputs)
-    return frozenset(found)
+def block_of(lowering: str) -> int:
+    """The block of "onnxruntime" (8) or "onnxruntime-16". Raises :class:`UsageError` for another ending."""
+    ending = lowering.partition("-")[2]
+    if ending not in ("", "1", "8", "16"):
+        raise UsageError(f"lowering {lowering!r}: blocks hold 1, 8 or 16 channels", "calibrate again")
+    return int(ending or BLOCK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A kernel and how to recognise its nodes in the optimised graph: by the values that its ops make (``makes``); a
+    reorder ("in", "out") by the value it reads or makes, a transposition by what it makes."""
+
+    kernel: Kernel
+    makes: tuple[str, ...]
+    reorders: str = ""
+
+
+def lower_onnxruntime(graph: Graph, costs: Complexity, *, block: int = BLOCK) -> tuple[Kernel, ...]:
+    """The kernels onnxruntime runs for ``graph`` where blocks of ``block`` channels fit the processor's vectors."""
+    return tuple(placed.kernel for placed in place(graph, costs, block=block))
+
+
+def place(graph: Graph, costs: Complexity, *, block: int = BLOCK) -> tuple[Placed, ...]:
+    """:func:`lower_onnxruntime` with what identifies every kernel. Folded ops come last."""
+    nodes, folded = nodes_of(graph)
+    by_name = {row.name: row for row in costs.rows}
+    order = {op.name: index for index, op in enumerate(graph.ops)}
+    found = [_placed(graph, by_name, node, block, order) for node in blocked(nodes, graph, block)]
+    gone = [_nothing(kernel_of(graph, op, by_name[op.name])) for op in folded]
+    return (*found, *(Placed(kernel=kernel, makes=()) for kernel in gone))
 
 
 def _nothing(kernel: Kernel) -> Kernel:
     return replace(kernel, cls="view", path="folded", flops=0.0, bytes_in=0.0, bytes_weights=0.0, bytes_out=0.0)
 
 
-def _joins(graph: Graph, chain: Chain, op: Op, constants: frozenset[str]) -> bool:
-    head, tail = chain.head, chain.tail
-    if head.cls in _CONVOLUTIONS:
-        linear = all(o.kind in ("conv", "batch_norm") or _by_constant(o, constants) for o in chain.ops)
-        if op.kind == "batch_norm" or _by_constant(op, constants):
-            return linear
-        if op.kind in _FUSIBLE:
-            return linear or tail.kind == "add"
-        if op.kind == "add" and _is_blocked(head):
-            return linear and _same_shapes(graph, op)
-        return False
-    if head.cls == "gemm" and op.kind == "relu":
-        return tail.kind in ("linear", "matmul")
-    return False
+def _placed(graph: Graph, costs: dict[str, LayerCost], node: Node, block: int, order: Mapping[str, int]) -> Placed:
+    if node.kind in ("reorder_in", "reorder_out") or not node.ops:
+        return _reorder(graph, node)
+    every = sorted([*node.ops, *node.extras], key=lambda op: order[op.name])
+    alone = [kernel_of(graph, op, costs[op.name]) for op in node.ops]
+    head = alone[0]
+    inputs = [_bytes(graph, name) for name in dict.fromkeys(node.inputs)]
+    written = sum(_bytes(graph, name) for name in node.outputs)
+    kernel = replace(
+        head,
+        name=every[0].name,
+        ops=tuple(op.name for op in every),
+        flops=sum(kernel.flops for kernel in alone),
+        bytes_in=float(sum(inputs)) if head.cls != "view" else head.bytes_in,
+        bytes_out=float(written) if head.cls != "view" else head.bytes_out,
+        known=all(kernel.known for kernel in alone),
+        path=_path(graph, node, head),
+        cls=_class(node, head),
+    )
+    if node.blocked and head.cls.startswith("conv"):
+        kernel = _padded(kernel, block)
+    makes = tuple(name for op in every for name in op.present_outputs)
+    if node.kind == "transpose":
+        return Placed(kernel=kernel, makes=(node.output, *makes), reorders="transpose")
+    return Placed(kernel=kernel, makes=makes)
 
 
-def _by_constant(op: Op, constants: frozenset[str]) -> bool:
-    """A scale or a shift by constants."""
-    return op.kind in ("mul", "add") and any(name in constants for name in op.present_inputs)
+def _bytes(graph: Graph, name: str) -> int:
+    return graph.tensors[name.removesuffix(NHWC)].nbytes or 0
 
 
-def _is_blocked(head: Kernel) -> bool:
-    """True for a convolution in the blocked layout: whole blocks of output channels, and of input ones in a group."""
-    if head.cls == "conv_depthwise":
-        return head.groups % _BLOCK == 0
-    return (head.channels_out * head.groups) % _BLOCK == 0 and (head.groups == 1 or head.channels_in % _BLOCK == 0)
+def _class(node: Node, head: Kernel) -> str:
+    return "activation_exp" if node.kind == "quick_gelu" else head.cls
 
 
-def _same_shapes(graph: Graph, op: Op) -> bool:
-    shapes = [graph.tensors[name].shape for name in op.present_inputs]
-    return len(shapes) == 2 and shapes[0] == shapes[1] and shapes[0] is not None and len(shapes[0]) == 4
+def _path(graph: Graph, node: Node, head: Kernel) -> str:
+    suffix = "_blocked" if node.blocked else ""
+    if head.cls.startswith("conv"):
+        return "blocked" if node.blocked else "im2col"
+    if head.cls == "gemm":
+        return "rows" if head.positions * head.batch > 1 else "row"
+    if node.kind in ("add", "mul", "sub", "div"):
+        shapes = {graph.tensors[name].shape for name in node.head.present_inputs}
+        return node.kind if len(shapes) == 1 else f"{node.kind}_broadcast"
+    if head.cls in ("pool", "reduce", "norm_batch"):
+        return f"{node.kind}{suffix}"
+    return node.kind if node.kind in ("quick_gelu", "split") else head.path.removesuffix("_in_place")
+
+
+def _padded(kernel: Kernel, block: int) -> Kernel:
+    """A blocked convolution computes whole blocks of output channels."""
+    outer = kernel.channels_out * kernel.groups
+    return replace(kernel, flops=kernel.flops * (-(-outer // block) * block) / outer)
+
+
+def _reorder(graph: Graph, node: Node) -> Placed:
+    tensor = graph.tensors[node.output]
+    shape = tensor.shape or ()
+    moved = float(tensor.nbytes or 0)
+    inward = node.kind == "reorder_in"
+    anchor = (node.inputs[0] if inward else node.output).removesuffix(NHWC)
+    channels = shape[1] if len(shape) > 1 and (inward or not node.channels_last) else shape[-1]
+    ops = tuple(op.name for op in (*node.ops, *node.extras))
+    kernel = Kernel(
+        name=ops[0] if ops else f"{node.kind}:{anchor}",
+        ops=ops,
+        cls="copy",
+        bytes_in=moved,
+        bytes_out=moved,
+        channels_in=channels,
+        channels_out=channels,
+        positions=max(1, math.prod(shape) // max(1, shape[0] * channels)),
+        batch=shape[0],
+        channels_last=node.channels_last,
+        path=f"{node.kind}_last" if node.channels_last and node.kind != "transpose" else node.kind,
+    )
+    return Placed(kernel=kernel, makes=(anchor,), reorders=node.kind.removeprefix("reorder_"))
