@@ -12,6 +12,7 @@ _EPILOG = """\b
 Examples:
   cnnprof calibrate
   cnnprof calibrate --threads 4 --budget 240s --name my-laptop
+  cnnprof calibrate --runner onnxruntime
   cnnprof calibrate --resume
   cnnprof predict model.onnx --device my-laptop
 """
@@ -20,7 +21,7 @@ _BUDGETS = ("15s", "60s", "240s")
 
 @click.command("calibrate", epilog=_EPILOG, short_help="Learn what this machine and runner do.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--runner", type=click.Choice(["torch"]), default="torch", show_default=True)
+@click.option("--runner", type=click.Choice(["torch", "onnxruntime"]), default="torch", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--budget", type=click.Choice(_BUDGETS), default="60s", show_default=True,
               help="Time to measure; fitting comes on top.")  # fmt: skip

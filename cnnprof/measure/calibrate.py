@@ -110,7 +110,7 @@ def calibrate(
             "hardware": hardware(),
             "versions": {**installed("torch", "onnxruntime"), "cnnprof": __version__},
             "runner": runner,
-            "lowering": runner,
+            "lowering": _lowering(runner, measure_network),
             "threads": threads,
             "dtype": "float32",
             "seed": seed,
@@ -138,6 +138,15 @@ def keep(name: str, samples: Sequence[NetSample]) -> None:
     write_whole(folder / name, to_csv(samples))
 
 
+def _lowering(runner: str, given: MeasureNetwork | None) -> str:
+    """What the profile's kernels are made by: onnxruntime's depends on the processor's vectors."""
+    if runner != "onnxruntime" or given is not None:
+        return runner
+    from cnnprof.measure.calibrate_onnxruntime import lowering_here
+
+    return lowering_here()
+
+
 def _runner(runner: str, threads: int, given: MeasureNetwork | None) -> AbstractContextManager[MeasureNetwork]:
     if given is not None:
         from contextlib import nullcontext
@@ -147,7 +156,11 @@ def _runner(runner: str, threads: int, given: MeasureNetwork | None) -> Abstract
         from cnnprof.measure.calibrate_torch import torch_networks
 
         return torch_networks(threads)
-    raise UsageError(f"runner {runner!r}: only torch can be calibrated so far", "use --runner torch")
+    if runner == "onnxruntime":
+        from cnnprof.measure.calibrate_onnxruntime import onnxruntime_networks
+
+        return onnxruntime_networks(threads)
+    raise UsageError(f"runner {runner!r}: can't be calibrated", "use --runner torch or onnxruntime")
 
 
 def _anchor(clock: Clock, work: Callable[[], object]) -> float:

@@ -31,7 +31,8 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPrediction:
-    """One kernel. ``layers`` are the IR ops it covers: its time stands at the first, the others are fused into it.
+    """One kernel. ``layers`` are the IR ops it covers: its time stands at the first, the others are fused into it. A
+    kernel of no op (a reorder between memory layouts) has none, and its time is between the layers.
 
     ``bound`` is "compute", "memory" or "overhead". ``flops_per_s`` is the rate predicted, ``attainable_flops_per_s``
     what the roofline allows at this ``intensity`` (FLOPs per byte): their ratio is the kernel's place under the roof.
@@ -49,7 +50,8 @@ class LayerPrediction:
 
     @property
     def name(self) -> str:
-        return self.layers[0]
+        """The first op it covers, "" without one."""
+        return self.layers[0] if self.layers else ""
 
     def to_dict(self) -> dict[str, Any]:
         document: dict[str, Any] = {
@@ -140,18 +142,20 @@ class Prediction:
             "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
             "degraded": list(self.degraded),
             "warnings": list(self.warnings),
-            "by_layer": {layer.name: layer.to_dict() for layer in self.layers},
+            "by_layer": {layer.name: layer.to_dict() for layer in self.layers if layer.layers},
         }
 
     @property
     def between_layers_s(self) -> float:
-        """End to end less the kernels' sum: what no layer owns. Negative where kernels overlap."""
-        return self.latency_s - sum(layer.time.latency_s for layer in self.layers)
+        """End to end less the sum of the layers' kernels: what no layer owns. Negative where kernels overlap."""
+        return self.latency_s - sum(layer.time.latency_s for layer in self.layers if layer.layers)
 
     def layer_sections(self) -> dict[str, dict[str, Any]]:
         """``latency`` of each layer of the profile; one that is fused into another says into which."""
         sections: dict[str, dict[str, Any]] = {}
         for layer in self.layers:
+            if not layer.layers:
+                continue
             row = layer.to_dict()
             sections[layer.name] = {
                 "predicted_s": row["latency_s"],
