@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 
-from cnnprof.ir.tensor import DType, Role, Shape
+from cnnprof.ir.dtype import DType
+from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.embedding import is_table
 from cnnprof.ops.naming import aten, axis_of, microsoft, moving, onnx
 from cnnprof.ops.relations import data_of, first_only, replaced, same, unpredictable

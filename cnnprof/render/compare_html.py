@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cnnprof.render.charts.compare import cumulative_chart, field_chart, front_chart, timeline_chart
+from cnnprof.render.charts.compare import cumulative_chart, field_chart, front_chart
+from cnnprof.render.charts.timeline import timeline_chart
 from cnnprof.render.html import render
 from cnnprof.render.i18n import Translator
-from cnnprof.render.views.compare import AXES, Subject, compare_rows, cumulative, field_curves
+from cnnprof.render.views.compare import AXES, Subject, compare_rows, cumulative, families, field_curves
 from cnnprof.render.views.difference import difference
 
 __all__ = ["compare_page"]
@@ -43,7 +44,9 @@ def compare_page(
         "with_top1": any(row.top1_percent for row in rows),
         "with_latency": any(row.latency_s for row in rows),
         "with_published": any(row.published_macs or row.published_parameters for row in rows),
-        "families": list(dict.fromkeys(row.family for row in rows if row.family)),
+        "families": families(rows),
+        "rated": {row.family for row in rows if row.top1_percent is not None},
+        "dated": {row.family for row in rows if row.year is not None},
         "nav": nav,
     }
     return render("compare.html.j2", t, root=root, home=home, **context)

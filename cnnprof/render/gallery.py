@@ -75,8 +75,9 @@ def gallery(
     comparison = (t("compare.title"), "compare.html")
     chinese = (Translator("zh-CN")("story.nav"), _STORIES["zh-CN"])
     files["compare.html"] = compare_page(subjects, root="", home="index.html", nav=[all_models, story])
+    by_year = sorted(subjects, key=lambda s: (s.published.year if s.published else None) or 0)
     files["index.html"] = index_page(
-        subjects, t, title=t("gallery.title"), nav=[story, comparison, chinese], accuracy=links
+        by_year, t, title=t("gallery.title"), nav=[story, comparison, chinese], accuracy=links
     )
     pages = {str(s.profile.model["reference"]).removeprefix("zoo:"): (s.name, s.href) for s in subjects if s.href}
     for lang, path in _STORIES.items():

@@ -27,7 +27,7 @@ from cnnprof.render.layer_rows import columns_of, rows_html
 from cnnprof.render.quantities import plain
 from cnnprof.render.units import quantity
 from cnnprof.render.views.breakdown import icicle, stages
-from cnnprof.render.views.latency import latency_view, roofline_view
+from cnnprof.render.views.latency import latency_view
 from cnnprof.render.views.layers import layer_table
 from cnnprof.render.views.memory import memory_view
 from cnnprof.render.views.metrics import metrics_of
@@ -35,6 +35,7 @@ from cnnprof.render.views.overview import cards, findings, uncounted
 from cnnprof.render.views.provenance import command_of, head_of, provenance
 from cnnprof.render.views.published import Published
 from cnnprof.render.views.receptive import receptive_view
+from cnnprof.render.views.roofline import roofline_view
 
 __all__ = ["model_page", "render"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import hostile_graph
+from hostile import NAMES, hostile_graph
 
 from cnnprof.api import profile_graph
 
@@ -92,11 +92,41 @@ def resnet18() -> Profile:
     return cnnprof.analyze("torchvision:resnet18", ["1x3x192x160"])
 
 
+def timed(profile: Profile) -> Profile:
+    """``profile`` with a prediction and a measurement of every layer, off by −20 to +20 %."""
+    predicted, measured = {}, {}
+    for at, layer in enumerate(profile.layers):
+        seconds = 2e-5 + (layer.macs or 0) / 4e10
+        measured[layer.name] = {"latency_s": seconds}
+        guess = seconds * (1 + ((at * 17) % 41 - 20) / 100)
+        predicted[layer.name] = {
+            "latency_s": guess, "low_s": guess * 0.85, "high_s": guess * 1.15, "class": "conv_dense" if layer.macs else "norm",
+            "bound": "compute" if layer.macs else "memory", "flops_per_s": (layer.macs or 1000) * 2 / guess,
+            "intensity": layer.arithmetic_intensity or 0.5,
+        }  # fmt: skip
+    end = sum(row["latency_s"] for row in measured.values()) + 3e-4
+    return profile.with_sections(
+        prediction={
+            "device": {"name": "mine", "title": "Some CPU"}, "mode": "calibrated", "runner": "torch", "threads": 1, "batch": 1,
+            "latency_s": end * 1.03, "low_s": end * 0.95, "high_s": end * 1.11, "by_layer": predicted,
+            "peak_flops_per_s": 1e11, "bandwidth_bytes_per_s": 2e10, "bound_shares": {"compute": 0.8, "memory": 0.2},
+            "degraded": ["drift"],
+        },
+        measurement={
+            "device": {"name": "cpu", "title": "Some CPU"}, "runner": "torch", "threads": 1, "batch": 1, "latency_s": end,
+            "by_layer": measured, "between_layers_s": 3e-4,
+        },
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory, resnet18: Profile) -> Path:
     """A site of three models and the same as single files, in both languages."""
     from graphs import chain, diamond
+    from hostile import HOSTILE
+    from records import compared, crowd, record
 
+    from cnnprof.render.accuracy_html import accuracy_page
     from cnnprof.render.compare_html import compare_page
     from cnnprof.render.html import model_page
     from cnnprof.render.site import site
@@ -114,6 +144,20 @@ def pages(tmp_path_factory: pytest.TempPathFactory, resnet18: Profile) -> Path:
         "hostile.html": model_page(hostile),
         "bare.html": model_page(bare),
         "pair.html": compare_page(subjects),
+        "timed.html": model_page(timed(resnet18)),
+        "accuracy.html": accuracy_page(crowd(), data_links=[("JSON", "accuracy.json")]),
+        "accuracy-zh.html": accuracy_page(crowd(), lang="zh-CN"),
+        "accuracy-hostile.html": accuracy_page(
+            record(
+                *(
+                    compared(f"timm:{name}", 0.01 * at, 0.012 * at, classes={"a/conv": name})
+                    for at, name in enumerate(NAMES, 1)
+                ),
+                compared(f"timm:{HOSTILE}", 0.01, 0.03, quiet=False, reasons=(HOSTILE,)),
+                device=HOSTILE,
+                failed={HOSTILE: HOSTILE},
+            )
+        ),
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

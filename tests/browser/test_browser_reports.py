@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = (
     "index.html", "compare.html", "models/resnet18.html", "resnet18.html", "resnet18-zh.html", "hostile.html",
-    "bare.html", "pair.html",
+    "bare.html", "pair.html", "timed.html", "accuracy.html", "accuracy-zh.html", "accuracy-hostile.html",
 )  # fmt: skip
 SECTIONS = ("breakdown", "roofline", "memory", "receptive", "latency", "graph", "layers", "method")
 
@@ -37,7 +37,11 @@ def test_no_message_no_request_no_sideways_scroll(open_page: Open, pages: Path, 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index.html", "models/resnet18.html", "hostile.html", "bare.html", "pair.html"])
+@pytest.mark.parametrize(
+    "name",
+    ["index.html", "models/resnet18.html", "hostile.html", "bare.html", "pair.html", "timed.html", "accuracy.html",
+     "accuracy-hostile.html"],
+)  # fmt: skip
 def test_no_accessibility_violation(open_page: Open, pages: Path, name: str, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
@@ -69,7 +73,11 @@ def test_everything_is_there_without_scripts(open_page: Open, pages: Path, name:
     assert page.locator("#table tbody tr:not(.m)").count() == 69
 
 
-@pytest.mark.parametrize("name", ["compare.html", "resnet18.html", "resnet18-zh.html", "hostile.html", "pair.html"])
+@pytest.mark.parametrize(
+    "name",
+    ["compare.html", "resnet18.html", "resnet18-zh.html", "hostile.html", "pair.html", "timed.html", "accuracy.html",
+     "accuracy-zh.html", "accuracy-hostile.html"],
+)  # fmt: skip
 def test_no_text_in_a_drawing_is_clipped_or_overlaps(open_page: Open, pages: Path, name: str) -> None:
     """Boxes of all texts of one drawing: inside its view box, and none over another."""
     page = open_page(pages / name).page
@@ -107,6 +115,12 @@ def test_hostile_names_are_text(open_page: Open, pages: Path) -> None:
         assert page.locator("main script, main b:has-text('Bold'), u, blink").count() == 0
         assert HOSTILE in page.locator("main").inner_text()
         assert shown.messages == []
+    shown = open_page(pages / "accuracy-hostile.html")
+    assert shown.page.locator("img, main script, u, blink").count() == 0
+    assert (
+        shown.page.locator("main").inner_text().count(HOSTILE) >= 6
+    )  # device, networks, reason, failed and why, class
+    assert shown.messages == []
     page = open_page(pages / "hostile.html").page
     labels = page.locator("#table tbody th").all_inner_texts()
     joined = "\n".join(labels)
@@ -233,3 +247,54 @@ def test_the_index_leads_to_every_page(open_page: Open, pages: Path) -> None:
     for link in [*links, (pages / "compare.html").as_uri()]:
         page.goto(link)
         assert page.locator("h1").is_visible()
+
+
+ACCURACY = ("figures", "networks", "classes", "worst", "calibration", "models")
+
+
+def test_the_accuracy_page_without_scripts_and_in_print(open_page: Open, pages: Path) -> None:
+    page = open_page(pages / "accuracy.html", scripts=False, scheme="dark").page
+    for section in ACCURACY:
+        assert page.locator(f"#{section}").is_visible()
+    text = page.locator("main").inner_text()
+    assert "35 networks" in text and "degraded" in text and "the anchor workload drifted by 7%" in text
+    assert page.locator("#networks svg[aria-label] [data-k]").count() == 2 * 35  # a point and an error each
+    assert page.locator("#table tbody tr").count() == 40
+    assert page.locator(".missed").count() >= 3 and page.locator(".met").count() >= 2
+    page.emulate_media(media="print")
+    for section in ACCURACY:
+        assert page.locator(f"#{section}").is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.pdf(format="A4")[:5] == b"%PDF-"
+
+
+def test_a_point_of_the_accuracy_page_leads_to_its_row(open_page: Open, pages: Path) -> None:
+    page = open_page(pages / "accuracy.html").page
+    page.locator("#networks svg [data-k='c3']").first.click()
+    assert page.evaluate("location.hash") == "#c3"
+    assert page.locator("#c3").evaluate("row => row.classList.contains('sel')")
+    assert page.locator("svg [data-k='c3'].sel").count() == 2
+    page.keyboard.press("Escape")
+    head = page.locator("#table thead th").nth(3)
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    errors = page.locator("#table tbody td:nth-child(4)").all_inner_texts()
+    sizes = [abs(float(text.replace("−", "-").split()[0])) for text in errors]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 25.0
+
+
+def test_prediction_against_measurement_on_a_model_page(open_page: Open, pages: Path) -> None:
+    page = open_page(pages / "timed.html", scripts=False).page
+    latency = page.locator("#latency")
+    assert latency.locator("svg [data-k]").count() == 69  # a point for every layer
+    text = latency.inner_text()
+    for phrase in (
+        "lies in the predicted 90 % interval",
+        "Dense convolution",
+        "FLOPs/byte",
+        "of what was measured",
+        "degraded",
+    ):
+        assert phrase in text
+    assert latency.locator("table.worst tbody tr").count() == 10
+    assert page.locator("#roofline svg [data-k]").count() > 20

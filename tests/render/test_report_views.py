@@ -8,20 +8,24 @@ from hostile import hostile_graph
 
 from cnnprof.api import profile_graph
 from cnnprof.profile import Profile
-from cnnprof.render.charts.axes import bytes_ticks, log_ticks, short, ticks
+from cnnprof.render.charts.axes import bytes_ticks, close_log_ticks, log_ticks, short, ticks
 from cnnprof.render.charts.labels import place_labels
 from cnnprof.render.charts.svg import fit, text_px
+from cnnprof.render.charts.timeline import side_by_side, year_scale
 from cnnprof.render.graph_layout import layout
+from cnnprof.render.html import model_page
 from cnnprof.render.views.breakdown import icicle, stages
-from cnnprof.render.views.compare import Subject, compare_rows, cumulative, pareto
+from cnnprof.render.views.compare import Subject, compare_rows, cumulative, families, pareto
 from cnnprof.render.views.graph import graph_view
-from cnnprof.render.views.latency import latency_view, roofline_view
+from cnnprof.render.views.labels import shortened
+from cnnprof.render.views.latency import latency_view
 from cnnprof.render.views.layers import layer_table
 from cnnprof.render.views.memory import memory_view
 from cnnprof.render.views.metrics import METRICS, metrics_of
 from cnnprof.render.views.overview import cards, uncounted
 from cnnprof.render.views.published import Published
 from cnnprof.render.views.receptive import receptive_view
+from cnnprof.render.views.roofline import roofline_view
 from cnnprof.render.views.tree import module_tree, walk
 
 
@@ -210,6 +214,84 @@ def test_predicted_against_measured() -> None:
     assert view.between_s == 0.0005
 
 
+def test_a_noisy_measurement_is_no_result() -> None:
+    whole = timed()
+    measurement = {key: value for key, value in (whole.measurement or {}).items() if key != "latency_s"}
+    noisy = whole.with_sections(measurement={**measurement, "noise": {"quiet": False, "reasons": ["steal \x1b[31m"]}})
+    view = latency_view(noisy)
+    assert view is not None
+    assert view.noise == ("steal \\x1b[31m",) and view.measured_s is None and view.pairs == ()
+    assert [row.measured_s for row in view.classes] == [None]
+    # times on the page are then the predicted ones alone
+    assert [round(c.value, 6) for c in icicle(noisy, METRICS[-1]).cells] == [0.002, 0.004]
+    card = next(card for card in cards(noisy, None, None) if card.key == "measured")
+    assert card.value is None and card.absent == "card.noisy"
+
+
+def test_what_one_side_fuses_is_compared_as_one() -> None:
+    """Predicted one by one 2 + 4 ms, measured a with b fused into it 7.5 ms: one pair, 6 of 7.5 ms; and the reverse."""
+    whole = timed()
+    prediction, measurement = dict(whole.prediction or {}), dict(whole.measurement or {})
+    fused = {**measurement, "by_layer": {"a": {"latency_s": 0.0075, "fused": ["b"]}}}
+    view = latency_view(whole.with_sections(measurement=fused))
+    assert view is not None
+    (pair,) = view.pairs
+    assert (pair.name, pair.others, pair.interval, pair.inside) == ("a", 1, None, None)
+    assert pair.predicted_s == pytest.approx(0.006) and pair.error == pytest.approx(-0.2)
+    (row,) = view.classes
+    assert row.layers == 2 and row.error == pytest.approx(-0.2)
+    # fused times don't mix with predicted ones: b's are a part of a's
+    assert [round(c.value, 6) for c in icicle(whole.with_sections(measurement=fused), METRICS[-1]).cells] == [0.0075]
+
+    row_a = {**prediction["by_layer"]["a"], "latency_s": 0.006, "low_s": 0.005, "high_s": 0.007, "fused": ["b"]}
+    view = latency_view(whole.with_sections(prediction={**prediction, "by_layer": {"a": row_a}}))
+    assert view is not None
+    (pair,) = view.pairs
+    assert pair.measured_s == pytest.approx(0.0065) and pair.interval == (0.005, 0.007) and pair.inside
+    assert view.inside == 1.0
+
+
+def test_what_was_predicted_and_measured_on() -> None:
+    whole = timed()
+    prediction = {
+        **(whole.prediction or {}),
+        "mode": "datasheet",
+        "runner": "fused",
+        "threads": 4,
+        "dtype": "float32",
+        "batch": 1,
+    }
+    measurement = {**(whole.measurement or {}), "runner": "torch", "threads": 1, "batch": 8}
+    view = latency_view(whole.with_sections(prediction=prediction, measurement=measurement))
+    assert view is not None
+    assert view.predicted_on == ("Some <CPU>", "datasheet", "fused", "4 threads", "float32")
+    assert view.measured_on == ("cpu", "torch", "1 thread")
+    assert view.batches == (1, 8)
+    assert view.end_inside is True  # 7 ms in 6..7 ms
+    page = model_page(whole.with_sections(prediction=prediction, measurement=measurement))
+    for phrase in (
+        "Predicted for batch 1, measured at batch 8",
+        "Some &lt;CPU&gt;, datasheet",
+        "50.0 % of what was measured",
+    ):
+        assert phrase in page
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "short"),
+    [
+        ("layer1/0/downsample/1/batch_norm", 24, "layer1/…/1/batch_norm"),
+        ("layer1/0/downsample/1/batch_norm", 40, "layer1/0/downsample/1/batch_norm"),
+        ("a_name_of_one_long_part_that_has_no_slash", 12, "a_n…no_slash"),
+        ("first_part_is_too_long_itself/x/y", 10, "fir…lf/x/y"),
+        ("ab/cd", 2, "ab"),
+    ],
+)
+def test_paths_are_cut_between_their_parts(text: str, limit: int, short: str) -> None:
+    assert shortened(text, limit) == short
+    assert len(short) <= limit or short == text
+
+
 def test_roofline_points_and_ridge() -> None:
     view = roofline_view(timed())
     assert view is not None
@@ -294,6 +376,8 @@ def test_ticks(largest: float, top: float, marks: list[float]) -> None:
 def test_other_ticks() -> None:
     assert bytes_ticks(3 * 1024 * 1024) == (3 * 1024 * 1024, [0, 1048576, 2097152, 3145728])
     assert log_ticks(3e6, 2e9) == (1e6, 1e10, [1e6, 1e7, 1e8, 1e9, 1e10])
+    assert close_log_ticks(0.0083, 0.41) == (0.005, 0.5, [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
+    assert close_log_ticks(1.0, 1.0) == (1.0, 2.0, [1.0, 2.0])
     assert [short(t) for t in ("10.0 G", "2.50 MiB", "100 k", "1.00")] == ["10 G", "2.50 MiB", "100 k", "1"]
 
 
@@ -317,3 +401,36 @@ def test_fit_cuts_to_a_width() -> None:
     assert text_px(cut) <= 100 and "…" in cut and cut.endswith("conv2"[-4:])
     assert fit("features", 10) == ""
     assert fit("conv 3×3 · bn · relu", 90, at_end=True).endswith("…")
+
+
+def test_sparse_years_are_drawn_narrower() -> None:
+    """40 models, one of 1986 and one of 1997, the rest from 2012 on: 26 years take 22 % of the width, ten the rest."""
+    x_of, marked = year_scale([1986, 1997, *range(2012, 2022), *[2015] * 28])
+    assert marked == [1986, 1997, *range(2011, 2022)]
+    places = [x_of(year) for year in range(1986, 2022)]
+    assert places == sorted(places) and places[0] >= 0 and places[-1] <= 880
+    wider = (0.78 / 10) / (0.22 / 25)  # 2011..2021 against 1986..2011
+    assert x_of(2013) - x_of(2012) == pytest.approx(wider * (x_of(1998) - x_of(1997)))
+    x_of, marked = year_scale([2012, 2013, 2014, 2015])
+    assert marked == [2012, 2013, 2014, 2015]
+    assert x_of(2013) - x_of(2012) == pytest.approx(x_of(2015) - x_of(2014))
+
+
+def test_circles_stand_side_by_side() -> None:
+    points = [(100.0, 50.0 + i % 3, 6.0) for i in range(5)] + [(300.0, 50.0, 6.0)]
+    placed = side_by_side(points)
+    assert placed[-1] == (300.0, 50.0) and placed[0] == (100.0, 50.0)
+    assert [y for _, y in placed] == [y for _, y, _ in points]
+    for i, (x, y) in enumerate(placed[:3]):
+        assert all((x - a) ** 2 + (y - b) ** 2 >= 144 for a, b in placed[:i])
+
+
+def test_families_keep_their_colours() -> None:
+    subjects = [
+        Subject(
+            profile=profile_graph(chain()),
+            published=None if family is None else Published(name="x", family=family, theme=""),
+        )
+        for family in ("b", None, "a", "b")
+    ]
+    assert families(compare_rows(subjects)) == {"b": 0, "a": 1}

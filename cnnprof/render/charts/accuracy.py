@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from cnnprof.render.charts.axes import close_log_ticks, short, ticks
-from cnnprof.render.charts.frame import frame, layers, line, points, texts
+from cnnprof.render.charts.frame import frame, layers, line, points, spans, texts
 from cnnprof.render.charts.labels import place_labels
 from cnnprof.render.charts.svg import draw, fit, keyed
 from cnnprof.render.i18n import Translator
@@ -85,7 +85,7 @@ def scatter_chart(view: AccuracyView, t: Translator) -> Markup | None:
                 x_title=t("latency.predicted"), y_title=t("latency.measured"),
             ),
             line("right", "var(--muted)", width=1),
-            _spans("spans"),
+            spans("spans"),
             points("dots"),
             texts("labels"),
         ],
@@ -131,23 +131,12 @@ def errors_chart(view: AccuracyView, t: Translator) -> Markup | None:
                 x_title=t("accuracy.axis"),
             ),
             _zero(at(0.0), height),
-            _spans("spans"),
+            spans("spans"),
             points("dots"),
             texts("texts", colour=None, size=12),
         ],
     }  # fmt: skip
     return draw(spec, label=t("accuracy.errors"))
-
-
-def _spans(data: str) -> dict[str, Any]:
-    return {
-        "type": "rule",
-        "from": {"data": data},
-        "encode": {"enter": {
-            "x": {"field": "x"}, "x2": {"field": "x2"}, "y": {"field": "y"}, "stroke": {"field": "c"},
-            "strokeOpacity": {"value": 0.55}, "strokeWidth": {"value": 1.5}, "aria": {"value": False},
-        }},
-    }  # fmt: skip
 
 
 def _band(x: float, x2: float, height: float) -> dict[str, Any]:

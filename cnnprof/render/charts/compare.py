@@ -1,9 +1,9 @@
-"""The compare page's charts: fronts, timeline, cost over depth, receptive field, difference."""
+"""The compare page's charts: fronts, cost over depth, receptive field."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -15,28 +15,31 @@ from cnnprof.render.charts.svg import draw, fit, keyed
 from cnnprof.render.i18n import Translator
 from cnnprof.render.quantities import si
 from cnnprof.render.units import quantity
-from cnnprof.render.views.compare import AXES, CompareRow, Cumulative, FieldCurve, pareto
+from cnnprof.render.views.compare import AXES, CompareRow, Cumulative, FieldCurve, families, pareto
 
-__all__ = ["cumulative_chart", "field_chart", "front_chart", "timeline_chart"]
+__all__ = ["HEIGHT", "PADDING", "WIDTH", "cumulative_chart", "family_colour", "field_chart", "front_chart", "log_place",
+           "radius_of"]  # fmt: skip
 
-_WIDTH, _HEIGHT = 880, 380
+WIDTH, HEIGHT = 880, 380
 _BESIDE = 190.0
-_FIELD_WIDTH = _WIDTH - _BESIDE + 18
-_PADDING = {"left": 62, "right": 18, "top": 30, "bottom": 46}
+_FIELD_WIDTH = WIDTH - _BESIDE + 18
+PADDING = {"left": 62, "right": 18, "top": 30, "bottom": 46}
 
 
-def _log_place(low: float, high: float, length: float, value: float) -> float:
+def log_place(low: float, high: float, length: float, value: float) -> float:
     span = math.log10(high) - math.log10(low)
     return length * (math.log10(value) - math.log10(low)) / span
 
 
-def _radius(parameters: int) -> float:
+def radius_of(parameters: int) -> float:
     """Area grows with the square root of parameters: 60 k and 140 M both stay readable."""
     return float(3 + 2.4 * (max(parameters, 1) / 1e6) ** 0.25)
 
 
-def _hue(names: Sequence[str], name: str) -> str:
-    return f"var(--s{list(dict.fromkeys(names)).index(name) % 12})"
+def family_colour(numbers: Mapping[str, int], family: str) -> str:
+    if family in numbers:
+        return f"var(--s{numbers[family] % 12})"
+    return "var(--muted)" if numbers else "var(--s0)"
 
 
 def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup | None:
@@ -52,18 +55,18 @@ def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup 
     top, y_marks = ticks(max(scores) - base, 5)
 
     def place(i: int) -> tuple[float, float]:
-        return _log_place(low, high, _WIDTH, costs[i]), _HEIGHT * (1 - (scores[i] - base) / top)
+        return log_place(low, high, WIDTH, costs[i]), HEIGHT * (1 - (scores[i] - base) / top)
 
     front = pareto(list(zip(costs, scores, strict=True)))
     order = [*front, *sorted(set(range(len(shown))) - set(front))]
-    labels = place_labels([(*place(i), _radius(shown[i].parameters), shown[i].name) for i in order], _WIDTH, _HEIGHT)
-    families = [row.family for row in rows]
+    labels = place_labels([(*place(i), radius_of(shown[i].parameters), shown[i].name) for i in order], WIDTH, HEIGHT)
+    numbers = families(rows)
     dots = [
         {
             "x": place(i)[0],
             "y": place(i)[1],
-            "a": math.pi * _radius(row.parameters) ** 2,
-            "c": _hue(families, row.family),
+            "a": math.pi * radius_of(row.parameters) ** 2,
+            "c": family_colour(numbers, row.family),
             "k": keyed(
                 row.key,
                 t(
@@ -79,9 +82,9 @@ def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup 
         for i, row in enumerate(shown)
     ]
     spec = {
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "padding": _PADDING,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "padding": PADDING,
         "data": layers({
             "front": [{"x": place(i)[0], "y": place(i)[1]} for i in front],
             "dots": dots,
@@ -89,10 +92,10 @@ def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup 
         }),
         "marks": [
             *frame(
-                _WIDTH,
-                _HEIGHT,
-                x_ticks=[(_log_place(low, high, _WIDTH, v), short(quantity(v, unit))) for v in x_ticks],
-                y_ticks=[(_HEIGHT * (1 - v / top), f"{base + v:g} %") for v in y_marks],
+                WIDTH,
+                HEIGHT,
+                x_ticks=[(log_place(low, high, WIDTH, v), short(quantity(v, unit))) for v in x_ticks],
+                y_ticks=[(HEIGHT * (1 - v / top), f"{base + v:g} %") for v in y_marks],
                 x_title=t(f"metric.{axis}"),
                 y_title=t("compare.top1"),
             ),
@@ -104,63 +107,11 @@ def front_chart(rows: Sequence[CompareRow], axis: str, t: Translator) -> Markup 
     return draw(spec, label=t("compare.front_label", metric=t(f"metric.{axis}")))
 
 
-def timeline_chart(rows: Sequence[CompareRow], t: Translator) -> Markup | None:
-    """MACs (log) over the year of publication, bubbles for parameters. None below 3 dated models."""
-    shown = [row for row in rows if row.year is not None and row.macs]
-    if len({row.year for row in shown}) < 3:
-        return None
-    years = [row.year or 0 for row in shown]
-    first, last = min(years), max(years)
-    low, high, y_ticks = log_ticks(min(r.macs for r in shown), max(r.macs for r in shown))
-
-    def x_of(year: float) -> float:
-        return 24 + (_WIDTH - 48) * (year - first) / (last - first)
-
-    by_year: dict[int, int] = {}
-    places = []
-    for row, year in zip(shown, years, strict=True):
-        by_year[year] = by_year.get(year, -1) + 1
-        places.append((x_of(year), _HEIGHT - _log_place(low, high, _HEIGHT, row.macs)))
-    order = sorted(range(len(shown)), key=lambda i: (by_year[years[i]], years[i], i))
-    labels = place_labels([(*places[i], _radius(shown[i].parameters), shown[i].name) for i in order], _WIDTH, _HEIGHT)
-    families = [row.family for row in rows]
-    step = max(1, math.ceil((last - first) / 14))
-    spec = {
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "padding": _PADDING,
-        "data": layers({
-            "dots": [
-                {
-                    "x": x, "y": y, "a": math.pi * _radius(row.parameters) ** 2,
-                    "c": _hue(families, row.family),
-                    "k": keyed(row.key, t("compare.dated", name=row.name, year=row.year, macs=si(row.macs),
-                                          parameters=si(row.parameters))),
-                }
-                for row, (x, y) in zip(shown, places, strict=True)
-            ],
-            "labels": [{"x": p.x, "y": p.y, "t": p.text, "align": p.align} for p in labels],
-        }),
-        "marks": [
-            *frame(
-                _WIDTH,
-                _HEIGHT,
-                x_ticks=[(x_of(year), str(year)) for year in range(first, last + 1, step)],
-                y_ticks=[(_HEIGHT - _log_place(low, high, _HEIGHT, v), short(si(v))) for v in y_ticks],
-                y_title=t("metric.macs"),
-            ),
-            points("dots"),
-            texts("labels"),
-        ],
-    }  # fmt: skip
-    return draw(spec, label=t("compare.timeline"))
-
-
 def cumulative_chart(curves: Sequence[Cumulative], t: Translator) -> Markup | None:
     """Small multiples: the share of MACs and of parameters reached at each relative depth."""
     if not curves:
         return None
-    columns, cell_w, cell_h, gap_x, gap_y = 6, 132.0, 74.0, 24.0, 40.0
+    columns, cell_w, cell_h, gap_x, gap_y = 5, 166.0, 74.0, 24.0, 40.0
     rows = -(-len(curves) // columns)
     width = columns * cell_w + (columns - 1) * gap_x
     height = rows * (cell_h + gap_y)
@@ -175,16 +126,18 @@ def cumulative_chart(curves: Sequence[Cumulative], t: Translator) -> Markup | No
                                     macs=f"{100 * curve.half_macs:.0f} %",
                                     parameters=f"{100 * curve.half_parameters:.0f} %")),
         })  # fmt: skip
-        data["titles"].append({"x": left, "y": top - 7, "t": fit(curve.name, cell_w, 11), "align": "left"})
-        for kind, shares, colour in (
-            ("m", curve.macs, "var(--mark)"),
-            ("p", curve.parameters, "var(--mark-2)"),
+        data["titles"].append(
+            {"x": left, "y": top - 7, "t": fit(curve.name, cell_w + 14, 11, at_end=True), "align": "left"}
+        )
+        for kind, shares, colour, thick in (  # where both run together, the thinner one leaves the other visible
+            ("m", curve.macs, "var(--mark)", 3.0),
+            ("p", curve.parameters, "var(--mark-2)", 1.5),
         ):
             last = len(shares) - 1
             data[f"{kind}{at}"] = [
                 {"x": left + cell_w * i / last, "y": top + cell_h * (1 - share)} for i, share in enumerate(shares)
             ]
-            marks.append(line(f"{kind}{at}", colour))
+            marks.append(line(f"{kind}{at}", colour, width=thick))
     cells = {
         "type": "rect",
         "from": {"data": "cells"},
@@ -212,7 +165,7 @@ def field_chart(curves: Sequence[FieldCurve], t: Translator) -> Markup | None:
     low, high, y_ticks = log_ticks(min(values), max(1.0, *values))
 
     def place(point: tuple[float, float]) -> dict[str, float]:
-        return {"x": _FIELD_WIDTH * point[0], "y": _HEIGHT - _log_place(low, high, _HEIGHT, point[1])}
+        return {"x": _FIELD_WIDTH * point[0], "y": HEIGHT - log_place(low, high, HEIGHT, point[1])}
 
     data: dict[str, list[dict[str, Any]]] = {"ends": []}
     marks = []
@@ -228,13 +181,13 @@ def field_chart(curves: Sequence[FieldCurve], t: Translator) -> Markup | None:
     data["unit"] = [place((0.0, 1.0)), place((1.0, 1.0))]
     spec = {
         "width": _FIELD_WIDTH,
-        "height": _HEIGHT,
-        "padding": {**_PADDING, "right": _BESIDE},
+        "height": HEIGHT,
+        "padding": {**PADDING, "right": _BESIDE},
         "data": layers(data),
         "marks": [
             *frame(
                 _FIELD_WIDTH,
-                _HEIGHT,
+                HEIGHT,
                 x_ticks=[(_FIELD_WIDTH * v / 4, f"{25 * v} %") for v in range(5)],
                 y_ticks=[(place((0.0, v))["y"], f"{v:g}×") for v in y_ticks],
                 x_title=t("compare.depth"),
@@ -256,12 +209,12 @@ def _beside(ends: Sequence[dict[str, Any]], names: Sequence[str]) -> list[dict[s
     for i in order:
         y = max(ends[i]["y"] + 4, y + gap)
         rows.append((i, y))
-    over = max(0.0, (rows[-1][1] if rows else 0.0) - _HEIGHT)
+    over = max(0.0, (rows[-1][1] if rows else 0.0) - HEIGHT)
     placed: list[dict[str, Any]] = []
     below = float("inf")
     for i, at in reversed(rows):
         at = min(at, below - gap) if over else at  # noqa: PLW2901
-        at = min(at, _HEIGHT)  # noqa: PLW2901
+        at = min(at, HEIGHT)  # noqa: PLW2901
         below = at
         name = fit(names[i], _BESIDE - 20, 11)
         placed.append({"x": _FIELD_WIDTH + 12, "y": at, "t": name, "align": "left", "c": ends[i]["c"]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["frame", "layers", "line", "points", "texts"]
+__all__ = ["frame", "layers", "line", "points", "spans", "texts"]
 
 Tick = tuple[float, str]
 
@@ -72,6 +72,25 @@ def points(data: str) -> dict[str, Any]:
                 "fillOpacity": {"value": 0.75},
                 "stroke": {"value": "var(--paper)"},
                 "description": {"field": "k"},
+            }
+        },
+    }
+
+
+def spans(data: str) -> dict[str, Any]:
+    """Horizontal intervals of the rows of ``data``: x, x2, y, c (stroke)."""
+    return {
+        "type": "rule",
+        "from": {"data": data},
+        "encode": {
+            "enter": {
+                "x": {"field": "x"},
+                "x2": {"field": "x2"},
+                "y": {"field": "y"},
+                "stroke": {"field": "c"},
+                "strokeOpacity": {"value": 0.55},
+                "strokeWidth": {"value": 1.5},
+                "aria": {"value": False},
             }
         },
     }

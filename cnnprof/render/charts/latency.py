@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from cnnprof.render.charts.axes import log_ticks, short
-from cnnprof.render.charts.frame import frame, layers, line, points, texts
+from cnnprof.render.charts.frame import frame, layers, line, points, spans, texts
 from cnnprof.render.charts.svg import draw, keyed
 from cnnprof.render.i18n import Translator
 from cnnprof.render.quantities import percent, seconds, si
-from cnnprof.render.views.latency import LatencyView, Roofline, RoofPoint
+from cnnprof.render.views.latency import LatencyView
+from cnnprof.render.views.roofline import Roofline, RoofPoint
 
 __all__ = ["BOUND_COLOURS", "error_chart", "roofline_chart"]
 
@@ -76,7 +77,8 @@ def roofline_chart(view: Roofline, t: Translator) -> Markup:
 
 
 def error_chart(view: LatencyView, t: Translator) -> Markup | None:
-    """Predicted (x) against measured (y) by layer; the diagonal is a right prediction. None without pairs."""
+    """Predicted (x, with its interval) against measured (y) by layer; the diagonal is a right prediction. None
+    without pairs."""
     if not view.pairs:
         return None
     width, height = 400, 300
@@ -90,9 +92,17 @@ def error_chart(view: LatencyView, t: Translator) -> Markup | None:
         "padding": {"left": 62, "right": 18, "top": 30, "bottom": 46},
         "data": layers({
             "right": [{"x": 0, "y": height}, {"x": width, "y": 0}],
+            "spans": [
+                {
+                    "x": x(p.interval[0]), "x2": x(min(p.interval[1], high)), "y": height - up(p.measured_s),
+                    "c": "var(--s0)" if p.inside else "var(--s1)",
+                }
+                for p in shown if p.interval is not None
+            ],
             "dots": [
                 {
-                    "x": x(p.predicted_s), "y": height - up(p.measured_s), "a": 40, "c": "var(--s0)",
+                    "x": x(p.predicted_s), "y": height - up(p.measured_s), "a": 40,
+                    "c": "var(--s1)" if p.inside is False else "var(--s0)",
                     "k": keyed(p.key, t("latency.mark", name=p.name, predicted=seconds(p.predicted_s),
                                         measured=seconds(p.measured_s))),
                 }
@@ -106,7 +116,8 @@ def error_chart(view: LatencyView, t: Translator) -> Markup | None:
                 y_ticks=[(height - up(v), short(seconds(v))) for v in ticks],
                 x_title=t("latency.predicted"), y_title=t("latency.measured"),
             ),
-            line("right", "var(--mark-2)", width=1.5),
+            line("right", "var(--muted)", width=1),
+            spans("spans"),
             points("dots"),
         ],
     }  # fmt: skip

@@ -9,9 +9,10 @@ from cnnprof.profile import Profile
 from cnnprof.render.quantities import plain
 from cnnprof.render.views.published import Published
 from cnnprof.render.views.receptive import layer_field, receptive_view
+from cnnprof.render.views.timing import measured_of
 
-__all__ = ["AXES", "CompareRow", "Cumulative", "FieldCurve", "Subject", "compare_rows", "cumulative", "field_curves",
-           "pareto"]  # fmt: skip
+__all__ = ["AXES", "CompareRow", "Cumulative", "FieldCurve", "Subject", "compare_rows", "cumulative", "families",
+           "field_curves", "pareto"]  # fmt: skip
 
 # What accuracy can be set against: (key, unit).
 AXES = (("macs", "count"), ("parameters", "count"), ("activations", "count"), ("latency", "seconds"))
@@ -77,7 +78,7 @@ def _row(key: str, subject: Subject) -> CompareRow:
     profile, known = subject.profile, subject.published
     totals = profile.totals
     view = receptive_view(profile)
-    timed = profile.measurement or profile.prediction or {}
+    timed = measured_of(profile) or profile.prediction or {}
     image = max((t.get("shape") or () for t in profile.inputs), key=len, default=())
     return CompareRow(
         key=key,
@@ -106,6 +107,11 @@ def _row(key: str, subject: Subject) -> CompareRow:
 
 def _deviation(ours: float, published: float | None) -> float | None:
     return ours / published - 1 if published else None
+
+
+def families(rows: Sequence[CompareRow]) -> dict[str, int]:
+    """Family -> its number, which is its colour; models without one aren't in it."""
+    return {family: at for at, family in enumerate(dict.fromkeys(row.family for row in rows if row.family))}
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> tuple[int, ...]:

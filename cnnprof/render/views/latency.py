@@ -1,29 +1,40 @@
-"""Predicted and measured latency: end to end, by layer, by class of operator; and the roofline."""
+"""Predicted and measured latency: end to end, by layer, by class of operator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnnprof.profile import Profile
-from cnnprof.render.quantities import plain
+from cnnprof.profile import Layer, Profile
+from cnnprof.render.quantities import plain, shape, si
+from cnnprof.render.views.describe import describe, output_shape
+from cnnprof.render.views.timing import Rows, device_of, groups_of, measured_of, noise_of, rows_of, seconds_of
 
-__all__ = ["ClassTime", "LatencyView", "Pair", "RoofPoint", "Roofline", "latency_view", "roofline_view"]
+__all__ = ["ClassTime", "LatencyView", "Pair", "latency_view"]
 
 _WORST = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """One layer, timed both ways. ``error`` is predicted over measured, minus one."""
+    """What both sides timed: a layer, or some that one side fused (``others`` beside the first). ``error`` is
+    predicted over measured, minus one; ``interval`` the predicted 90 % interval in seconds, None where there is none
+    of the whole group; ``inside`` whether the measurement lies in it."""
 
     key: str
     name: str
+    others: int
+    cls: str
     what: str
     predicted_s: float
     measured_s: float
     error: float
+    interval: tuple[float, float] | None
+
+    @property
+    def inside(self) -> bool | None:
+        return None if self.interval is None else self.interval[0] <= self.measured_s <= self.interval[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +47,20 @@ class ClassTime:
     measured_s: float | None
     share: float
 
+    @property
+    def error(self) -> float | None:
+        """Predicted over measured, minus one; None without both."""
+        return self.predicted_s / self.measured_s - 1 if self.predicted_s is not None and self.measured_s else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyView:
     """``between_s``: end to end less the layers' sum, of the measurement if there is one. ``inside``: share of
-    measured layers that lie in their predicted interval."""
+    the pairs that lie in their predicted interval. ``noise``: why a measurement that was made is no result.
+    ``predicted_on`` and ``measured_on``: device, then what it ran with."""
 
-    device: str
+    predicted_on: tuple[str, ...]
+    measured_on: tuple[str, ...]
     predicted_s: float | None
     low_s: float | None
     high_s: float | None
@@ -50,41 +68,37 @@ class LatencyView:
     error: float | None
     between_s: float | None
     degraded: tuple[str, ...]
+    noise: tuple[str, ...]
+    batches: tuple[int, int] | None
     classes: tuple[ClassTime, ...]
     pairs: tuple[Pair, ...]
     worst: tuple[Pair, ...]
     inside: float | None
 
+    @property
+    def end_inside(self) -> bool | None:
+        """Whether the end-to-end measurement lies in its predicted interval; None without one of them."""
+        if self.measured_s is None or self.low_s is None or self.high_s is None:
+            return None
+        return self.low_s <= self.measured_s <= self.high_s
+
 
 def latency_view(profile: Profile) -> LatencyView | None:
     """None where there is neither a prediction nor a measurement."""
-    predicted, measured = profile.prediction or {}, profile.measurement or {}
-    if not predicted and not measured:
+    predicted, measured = profile.prediction or {}, measured_of(profile)
+    noise = noise_of(profile)
+    if not predicted and not measured and not noise:
         return None
-    rows = {"predicted": _rows(predicted), "measured": _rows(measured)}
+    sides = rows_of(predicted), rows_of(measured)
+    groups = groups_of(*sides)
     index = {layer.name: at for at, layer in enumerate(profile.layers)}
-    pairs = []
-    inside: list[bool] = []
-    for name, row in rows["measured"].items():
-        guess, actual = _seconds(rows["predicted"].get(name)), _seconds(row)
-        if guess is None or not actual:
-            continue
-        pairs.append(
-            Pair(
-                key=f"n{index[name]}" if name in index else "",
-                name=plain(name),
-                what=_class(profile, index, name, rows["predicted"]),
-                predicted_s=guess,
-                measured_s=actual,
-                error=guess / actual - 1,
-            )
-        )
-        low, high = (rows["predicted"][name].get(key) for key in ("low_s", "high_s"))
-        if low is not None and high is not None:
-            inside.append(low <= actual <= high)
-    ends = [_seconds(section) for section in (predicted, measured)]
+    pairs = tuple(pair for group in groups if (pair := _pair(profile, index, group, *sides)) is not None)
+    known = [pair.inside for pair in pairs if pair.inside is not None]
+    ends = seconds_of(predicted), seconds_of(measured)
+    batches = int(predicted.get("batch") or 0), int(measured.get("batch") or 0)
     return LatencyView(
-        device=_device(measured or predicted),
+        predicted_on=_ran_on(predicted),
+        measured_on=_ran_on(measured),
         predicted_s=ends[0],
         low_s=predicted.get("low_s"),
         high_s=predicted.get("high_s"),
@@ -92,54 +106,100 @@ def latency_view(profile: Profile) -> LatencyView | None:
         error=ends[0] / ends[1] - 1 if ends[0] is not None and ends[1] else None,
         between_s=(measured or predicted).get("between_layers_s"),
         degraded=tuple(plain(str(reason)) for reason in predicted.get("degraded", ())),
-        classes=_classes(profile, index, rows),
-        pairs=tuple(pairs),
+        noise=noise,
+        batches=batches if all(batches) and batches[0] != batches[1] else None,
+        classes=_classes(profile, index, groups, *sides),
+        pairs=pairs,
         worst=tuple(sorted(pairs, key=lambda p: (-abs(p.predicted_s - p.measured_s), p.key))[:_WORST]),
-        inside=sum(inside) / len(inside) if inside else None,
+        inside=sum(known) / len(known) if known else None,
     )
 
 
-def _rows(section: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    rows = section.get("by_layer") or {}
-    return {str(name): row for name, row in rows.items() if isinstance(row, Mapping)}
+def _ran_on(section: Mapping[str, Any]) -> tuple[str, ...]:
+    """``("AMD EPYC 7763", "datasheet", "fused", "4 threads", "float32")``: what the section states, in this order."""
+    if not section:
+        return ()
+    threads = section.get("threads")
+    facts = (
+        device_of(section),
+        section.get("mode"),
+        section.get("runner"),
+        None if threads is None else f"{threads} thread{'s' if threads != 1 else ''}",
+        section.get("dtype"),
+    )
+    return tuple(plain(str(fact)) for fact in facts if fact)
 
 
-def _seconds(row: Mapping[str, Any] | None) -> float | None:
-    value = (row or {}).get("latency_s")
-    return float(value) if isinstance(value, (int, float)) else None
+def _pair(
+    profile: Profile, index: Mapping[str, int], group: Sequence[str], predicted: Rows, measured: Rows
+) -> Pair | None:
+    guess, actual = _sum(group, predicted), _sum(group, measured)
+    if guess is None or not actual:
+        return None
+    name = _first(index, group, predicted)
+    layer = profile.layers[index[name]] if name in index else None
+    rows = [predicted[each] for each in group if each in predicted]
+    low, high = rows[0].get("low_s"), rows[0].get("high_s")
+    return Pair(
+        key=f"n{index[name]}" if name in index else "",
+        name=plain(name),
+        others=len(group) - 1,
+        cls=_class(layer, predicted.get(name)),
+        what="" if layer is None else _features(layer),
+        predicted_s=guess,
+        measured_s=actual,
+        error=guess / actual - 1,
+        interval=(float(low), float(high)) if len(rows) == 1 and low is not None and high is not None else None,
+    )
 
 
-def _device(section: Mapping[str, Any]) -> str:
-    device = section.get("device")
-    if isinstance(device, Mapping):
-        return plain(str(device.get("title") or device.get("name") or ""))
-    return plain(str(device or ""))
+def _first(index: Mapping[str, int], group: Sequence[str], predicted: Rows) -> str:
+    """The layer that a group goes by: the first that was predicted, else the first."""
+    ordered = sorted(group, key=lambda name: index.get(name, len(index)))
+    return next((name for name in ordered if name in predicted), ordered[0])
 
 
-def _class(profile: Profile, index: Mapping[str, int], name: str, predicted: Mapping[str, Mapping[str, Any]]) -> str:
-    row = predicted.get(name, {})
-    if "class" in row:
+def _sum(group: Iterable[str], rows: Rows) -> float | None:
+    found = [value for name in group if (value := seconds_of(rows.get(name))) is not None]
+    return sum(found) if found else None
+
+
+def _class(layer: Layer | None, row: Mapping[str, Any] | None) -> str:
+    if row is not None and "class" in row:
         return plain(str(row["class"]))
-    return plain(profile.layers[index[name]].kind) if name in index else ""
+    return plain(layer.kind) if layer is not None else ""
+
+
+def _features(layer: Layer) -> str:
+    """``conv 3×3 /2 → 1×128×28×28, 116 M MACs, 24.1 FLOPs/byte``."""
+    parts = [f"{describe(layer)} → {shape(output_shape(layer))}"]
+    if layer.macs:
+        parts.append(si(layer.macs, "MACs"))
+    if layer.arithmetic_intensity:
+        parts.append(f"{layer.arithmetic_intensity:.1f} FLOPs/byte")
+    return ", ".join(parts)
 
 
 def _classes(
-    profile: Profile, index: Mapping[str, int], rows: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    profile: Profile, index: Mapping[str, int], groups: Sequence[Sequence[str]], predicted: Rows, measured: Rows
 ) -> tuple[ClassTime, ...]:
     sums: dict[str, dict[str, float]] = {}
-    counts: dict[str, set[str]] = {}
-    for side, by_layer in rows.items():
-        for name, row in by_layer.items():
-            cls = _class(profile, index, name, rows["predicted"])
-            own = sums.setdefault(cls, {})
-            own[side] = own.get(side, 0.0) + (_seconds(row) or 0.0)
-            counts.setdefault(cls, set()).add(name)
-    main = "measured" if rows["measured"] else "predicted"
+    counts: dict[str, int] = {}
+    for group in groups:
+        name = _first(index, group, predicted)
+        cls = _class(profile.layers[index[name]] if name in index else None, predicted.get(name))
+        counts[cls] = counts.get(cls, 0) + len(group)
+        own = sums.setdefault(cls, {})
+        for side, rows in (("predicted", predicted), ("measured", measured)):
+            value = _sum(group, rows)
+            if value is not None:
+                own[side] = own.get(side, 0.0) + value
+    main = "measured" if measured else "predicted"
     total = sum(own.get(main, 0.0) for own in sums.values())
     found = [
         ClassTime(
             name=cls,
-            layers=len(counts[cls]),
+            layers=counts[cls],
             predicted_s=own.get("predicted"),
             measured_s=own.get("measured"),
             share=own.get(main, 0.0) / total if total else 0.0,
@@ -147,61 +207,3 @@ def _classes(
         for cls, own in sums.items()
     ]
     return tuple(sorted(found, key=lambda row: (-row.share, row.name)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoofPoint:
-    """One layer on the roofline. ``share`` of the predicted time."""
-
-    key: str
-    name: str
-    intensity: float
-    flops_per_s: float
-    share: float
-    bound: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Roofline:
-    """The roof is min(peak, bandwidth · intensity). ``bounds``: share of the time by what limits it."""
-
-    device: str
-    peak_flops_per_s: float
-    bandwidth_bytes_per_s: float
-    points: tuple[RoofPoint, ...]
-    bounds: tuple[tuple[str, float], ...]
-
-    @property
-    def ridge_flops_per_byte(self) -> float:
-        return self.peak_flops_per_s / self.bandwidth_bytes_per_s
-
-
-def roofline_view(profile: Profile) -> Roofline | None:
-    """None without a prediction that states its device's peak and bandwidth."""
-    section = profile.prediction or {}
-    peak, bandwidth = section.get("peak_flops_per_s"), section.get("bandwidth_bytes_per_s")
-    if not peak or not bandwidth:
-        return None
-    index = {layer.name: at for at, layer in enumerate(profile.layers)}
-    rows = _rows(section)
-    total = sum(_seconds(row) or 0.0 for row in rows.values()) or 1.0
-    points = tuple(
-        RoofPoint(
-            key=f"n{index[name]}" if name in index else "",
-            name=plain(name),
-            intensity=float(row["intensity"]),
-            flops_per_s=float(row["flops_per_s"]),
-            share=(_seconds(row) or 0.0) / total,
-            bound=str(row.get("bound", "")),
-        )
-        for name, row in rows.items()
-        if row.get("intensity") and row.get("flops_per_s")
-    )
-    bounds = section.get("bound_shares") or {}
-    return Roofline(
-        device=_device(section),
-        peak_flops_per_s=float(peak),
-        bandwidth_bytes_per_s=float(bandwidth),
-        points=points,
-        bounds=tuple(sorted(((str(k), float(v)) for k, v in bounds.items()), key=lambda p: (-p[1], p[0]))),
-    )

@@ -46,6 +46,11 @@ class Lowering:
     peak_bytes: int
     saving_bytes: int
 
+    @property
+    def retypes(self) -> bool:
+        """Smaller numbers rather than another schedule: true of every network, so nothing that stands out."""
+        return self.what.partition(" ")[0] in ("dtype", "weights", "activations")
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryView:

@@ -6,20 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cnnprof.profile import Layer, Profile
+from cnnprof.render.views.timing import measured_of
 
 __all__ = ["METRICS", "Metric", "Sums", "layer_sums", "layer_times", "metrics_of"]
 
 
 def layer_times(profile: Profile) -> dict[str, float]:
-    """Latency in seconds by layer name: measured where there is one, else predicted; empty for neither."""
-    times: dict[str, float] = {}
-    for section in (profile.prediction, profile.measurement):
-        rows = (section or {}).get("by_layer") or {}
+    """Latency in seconds by layer name: measured if that was done, else predicted, never some of each;
+    empty for neither."""
+    for section in (measured_of(profile), profile.prediction or {}):
+        rows = section.get("by_layer") or {}
+        times: dict[str, float] = {}
         for name, row in rows.items() if isinstance(rows, Mapping) else ():
             value = row.get("latency_s") if isinstance(row, Mapping) else row
             if isinstance(value, (int, float)):
                 times[str(name)] = float(value)
-    return times
+        if times:
+            return times
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

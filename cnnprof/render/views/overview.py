@@ -12,6 +12,7 @@ from cnnprof.render.views.breakdown import Stages, stages
 from cnnprof.render.views.labels import shortened
 from cnnprof.render.views.memory import MemoryView
 from cnnprof.render.views.receptive import ReceptiveView
+from cnnprof.render.views.timing import noise_of
 
 __all__ = ["Card", "Finding", "Uncounted", "cards", "findings", "uncounted"]
 
@@ -20,7 +21,7 @@ __all__ = ["Card", "Finding", "Uncounted", "cards", "findings", "uncounted"]
 class Card:
     """``value`` is None where the analysis wasn't made: ``command`` then says how to make it.
 
-    ``notes`` are (translation key, values)."""
+    ``absent`` is the translation key of why. ``notes`` are (translation key, values)."""
 
     key: str
     value: str | None
@@ -28,6 +29,7 @@ class Card:
     notes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     command: str | None = None
     lower_bound: bool = False
+    absent: str = "card.absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,8 @@ def _latency_cards(profile: Profile, reference: str) -> tuple[Card, Card]:
         ("measured", profile.measurement, f"cnnprof measure {reference} --device cpu"),
     ):
         if not section or section.get("latency_s") is None:
-            made.append(Card(key=key, value=None, href="#latency", command=command))
+            absent = "card.noisy" if key == "measured" and noise_of(profile) else "card.absent"
+            made.append(Card(key=key, value=None, href="#latency", command=command, absent=absent))
             continue
         notes: list[tuple[str, Mapping[str, Any]]] = []
         if section.get("low_s") is not None and section.get("high_s") is not None:
@@ -161,14 +164,14 @@ def findings(profile: Profile, memory: MemoryView | None, field_view: ReceptiveV
     """What a reader should know first, at most five sentences, each with its evidence on the page."""
     groups = stages(profile)
     found = [*_where(groups), *_heaviest(profile), *_memory_bound(profile)]
-    if memory is not None and memory.savings:
-        best = memory.savings[0]
+    best = next((row for row in memory.savings if not row.retypes), None) if memory is not None else None
+    if memory is not None and best is not None and best.saving_bytes >= _WORTH * memory.peak_bytes:
         found.append(
             Finding(
                 key="finding.memory",
                 href="#memory",
                 values={
-                    "what": best.detail,
+                    "what": f"{best.what} ({best.detail})",
                     "saving": nbytes(best.saving_bytes),
                     "share": percent(best.saving_bytes, memory.peak_bytes),
                 },
@@ -209,9 +212,9 @@ def _where(groups: Stages) -> list[Finding]:
             href="#breakdown",
             values={
                 "macs_stage": most_macs.label,
-                "macs_share": f"{100 * most_macs.shares[0].fraction:.0f} %",
+                "macs_share": percent(most_macs.shares[0].fraction, 1),
                 "params_stage": most_params.label,
-                "params_share": f"{100 * most_params.shares[1].fraction:.0f} %",
+                "params_share": percent(most_params.shares[1].fraction, 1),
             },
         )
     ]
@@ -226,11 +229,12 @@ def _heaviest(profile: Profile) -> list[Finding]:
         Finding(
             key="finding.heaviest",
             href=f"#n{profile.layers.index(heavy)}",
-            values={"layer": plain(heavy.name), "share": f"{100 * (heavy.macs or 0) / total:.0f} %"},
+            values={"layer": plain(heavy.name), "share": percent(heavy.macs, total)},
         )
     ]
 
 
+_WORTH = 0.05  # of the peak: a smaller saving is no finding
 # Below this many FLOPs per byte every processor of today waits for memory (a H100's ridge is near 300 at float16, a
 # desktop CPU's near 10): a layer under it is memory-bound anywhere.
 _LOW_INTENSITY = 4.0
@@ -253,8 +257,8 @@ def _memory_bound(profile: Profile) -> list[Finding]:
             key="finding.memory_bound",
             href="#breakdown",
             values={
-                "traffic": f"{100 * bytes_low / moved:.0f} %",
-                "macs": f"{100 * share:.1f} %",
+                "traffic": percent(bytes_low, moved),
+                "macs": percent(share, 1),
                 "layers": len(low),
                 "limit": f"{_LOW_INTENSITY:g}",
             },
