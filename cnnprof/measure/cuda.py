@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cnnprof.errors import ModelError
@@ -153,7 +153,8 @@ class CudaClock:
         return self._host.switches()
 
     def machine(self) -> MachineState:
-        return self._host.machine()
+        # The host's frequency isn't the device's: an anchor workload on the device shows its drift.
+        return replace(self._host.machine(), frequency_hz=None)
 
 
 def median_s(cuda: Cuda, call: Run, runs: int = 20) -> float:

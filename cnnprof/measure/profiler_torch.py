@@ -47,6 +47,8 @@ _KINDS: dict[str, Literal["range", "op", "launch", "kernel"]] = {
 class TorchProfiler:
     """The real one."""
 
+    activities = (torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA)
+
     def __init__(self) -> None:
         self._warm = False
 
@@ -58,8 +60,7 @@ class TorchProfiler:
 
     def _trace(self, run: Run) -> Sequence[TraceEvent]:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it writes to the terminal
-        activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-        with torch.profiler.profile(activities=activities) as profiler:
+        with torch.profiler.profile(activities=self.activities) as profiler:
             run()
             self.synchronize()
         results = getattr(getattr(profiler, "profiler", None), "kineto_results", None)
@@ -151,12 +152,12 @@ def profiled(graph: Graph, profiler: Profiler, *, plain: Run, watched: Run | Non
                 plain()
                 profiler.synchronize()
 
-    events = profiler.trace(run)
+    seen = passes_of(profiler.trace(run))
     weights = {
         row.name: float(row.flops + (row.bytes_read or 0) + (row.bytes_written or 0)) for row in complexity(graph).rows
     }
     owners = align(graph, [plan_of(func).op_type for func in calls], weights)
-    return Profiled(passes=carried_over(passes_of(events)), owners=owners)
+    return Profiled(passes=seen if watched is None else carried_over(seen), owners=owners)
 
 
 def kernel_layer_times(graph: Graph, found: Profiled, graph_s: float | None = None) -> LayerTimes:

@@ -109,7 +109,8 @@ def measure(
         session.before or MachineState(wall_s=0.0),
         session.after or clock.machine(),
         own_cpu_s=session.own_cpu_s,
-        single_thread=runner.single_thread,
+        # One thread feeds a GPU: what keeps other cores busy is no reason there either.
+        single_thread=runner.single_thread or runner.device == "cuda",
         anchor_s=session.anchor_s,
     )
     warnings = []
