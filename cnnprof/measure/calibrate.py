@@ -18,6 +18,7 @@ from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.devices.store import data_folder, samples_path, save_profile, write_whole
 from cnnprof.errors import DeviceError, UsageError
 from cnnprof.ir import Graph
+from cnnprof.measure.allocator import mapped_s_per_byte
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
@@ -102,7 +103,9 @@ def calibrate(
         anchors.append(_anchor(clock, anchor))
         machine = clock.machine()
     drift = max(anchors) / min(anchors) - 1.0
-    fitted = fit_profile(samples, seed=seed)
+    # A fake network has no memory to map.
+    eager_cpu = runner == "torch" and device == "cpu" and measure_network is None
+    fitted = fit_profile(samples, seed=seed, mapped_s_per_byte=mapped_s_per_byte() if eager_cpu else 0.0)
     profile = CalibratedDevice(
         {
             "name": key,
@@ -142,7 +145,7 @@ def _lowering(runner: str, given: MeasureNetwork | None) -> str:
     """What the profile's kernels are made by: onnxruntime's depends on the processor's vectors."""
     if runner != "onnxruntime" or given is not None:
         return runner
-    from cnnprof.measure.calibrate_onnxruntime import lowering_here
+    from cnnprof.measure.lowering_onnxruntime import lowering_here
 
     return lowering_here()
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cnnprof.errors import CnnprofError, DependencyError
 from cnnprof.measure.samples import NetSample
+from cnnprof.predict.calibrated import mapped_bytes
 from cnnprof.predict.kernels import FEATURES, Kernel, row_of
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
@@ -25,8 +26,10 @@ _BATCHES = 5  # folds, by network, for residuals that no fit has seen
 GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (None, 0.8), "drift": (None, 0.05)}
 
 
-def fit_profile(samples: Sequence[NetSample], *, seed: int) -> dict[str, Any]:
+def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: float = 0.0) -> dict[str, Any]:
     """``classes``, ``total``, ``range`` and ``roof`` of a profile. Deterministic for a ``seed``.
+
+    ``mapped_s_per_byte``: what memory costs that the system maps anew; it is no part of the classes' fits.
 
     Raises :class:`DependencyError` without scikit-learn, :class:`CnnprofError` for too few networks.
     """
@@ -40,7 +43,9 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int) -> dict[str, Any]:
             "give a larger --budget",
         )
     kernels = [kernel for sample in samples for kernel in sample.kernels]
-    seconds = np.array([value for sample in samples for value in sample.seconds])
+    mapped = mapped_s_per_byte * np.array([mapped_bytes(kernel) for kernel in kernels])
+    measured = np.array([value for sample in samples for value in sample.seconds])
+    seconds = np.maximum(measured - mapped, 0.1 * measured)
     network = np.array([i for i, sample in enumerate(samples) for _ in sample.kernels])
     groups = _groups(kernels)
     alpha, delta = _total_fit(samples)
@@ -59,7 +64,8 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int) -> dict[str, Any]:
         "total": {
             "alpha": alpha,
             "delta_s": delta,
-            "log_quantiles": _network_quantiles(samples, unseen, network, alpha, delta),
+            "mapped_s_per_byte": mapped_s_per_byte,
+            "log_quantiles": _network_quantiles(samples, unseen + mapped, network, alpha, delta),
         },
         "range": {key: _box([kernels[i] for i in where]) for key, where in groups.items()},
         "roof": _roof(kernels, seconds),

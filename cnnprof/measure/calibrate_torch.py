@@ -13,6 +13,7 @@ from cnnprof.analyses.complexity import complexity
 from cnnprof.frontends.torch.trace import trace
 from cnnprof.ir import Graph
 from cnnprof.measure.align import align
+from cnnprof.measure.allocator import settle_allocator
 from cnnprof.measure.clock import Clock
 from cnnprof.measure.runner_torch import timed_calls
 from cnnprof.measure.samples import NetSample
@@ -30,6 +31,7 @@ _LEAST_S = 0.08
 @contextmanager
 def torch_networks(threads: int) -> Iterator[Callable[[int, Graph, Clock], NetSample]]:
     """:func:`measure_network` with ``threads`` threads; torch's setting and random state are put back afterwards."""
+    settle_allocator()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

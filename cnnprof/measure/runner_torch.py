@@ -24,6 +24,7 @@ from cnnprof.frontends.torch.substrate import Cpu
 from cnnprof.frontends.torch.trace import floating_dtype
 from cnnprof.ir import Graph
 from cnnprof.measure.align import align
+from cnnprof.measure.allocator import settle_allocator
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.cuda import Cuda, CudaClock, graph_replay_s, median_s
 from cnnprof.measure.hardware import installed, processor
@@ -84,6 +85,8 @@ class TorchRunner:
         self.single_thread = threads == 1 and device == "cpu"
         self.batch = _batch(graph)
         self._graph = graph
+        if device == "cpu":
+            settle_allocator()
         self._threads_before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:

@@ -6,6 +6,7 @@ model library is imported. One seed, one suite: network ``i`` of a seed is alway
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from cnnprof.measure.synthetic_build import NetBuilder
 
 __all__ = ["STYLES", "Style", "synthetic_network"]
 
+_WIDEST = 1024  # channels of a block, about
+_LARGEST_FLAT = 25_000  # features that a linear layer reads
 _ACTIVATIONS = ("relu", "relu", "relu6", "silu", "hard_swish", "leaky_relu", "gelu")
 
 
@@ -29,7 +32,8 @@ class Style:
     in_place_add: bool
     gate: str  # "", "sigmoid" or "hard_sigmoid": squeeze-and-excite
     kernel: int
-    groups: int
+    groups: int  # of a grouped convolution; 0: as many as ``group_width`` makes
+    group_width: int
     expand: int
     bias: bool
     rounding: int  # widths are multiples of this
@@ -41,46 +45,55 @@ Motif = Callable[[NetBuilder, str, int, int, Style], str]
 
 def synthetic_network(seed: int, index: int) -> Graph:
     """Network ``index`` of the suite ``seed``. The motifs take turns, so that any prefix has them all alike; of what
-    is drawn, the first that stays below a size drawn too is taken: many small networks teach more than a few large."""
+    is drawn, the first whose size is near one drawn too is taken: most are small (many distinct networks teach more
+    than many repeats), some as large as the large ones of the field."""
     rng = random.Random(f"{seed}/{index}")  # noqa: S311 (not for secrets)
-    most = 10 ** rng.uniform(8.0, 9.5)
+    # Small ones tell what an op costs beside its work, large ones what the work costs.
+    most = 10 ** (rng.uniform(6.8, 8.2) if rng.random() < 0.3 else rng.triangular(7.8, 10.0, 9.1))
+    least = most / 3
     while True:
         graph = _drawn(rng, seed, index)
-        if complexity(graph).macs <= most:
+        if least <= complexity(graph).macs <= most:
             return graph
-        most *= 1.05
+        most, least = most * 1.02, least / 1.02
 
 
 def _drawn(rng: random.Random, seed: int, index: int) -> Graph:
-    motif = tuple(STYLES)[index % len(STYLES)]
+    motif = _TURNS[index % len(_TURNS)]
     style = Style(
         motif=motif,
         act=rng.choice(_ACTIVATIONS),
         in_place=rng.random() < 0.6,
         in_place_add=rng.random() < 0.5,
         gate=rng.choice(("", "", "sigmoid", "hard_sigmoid")),
-        kernel=rng.choice((3, 3, 3, 5, 7) if motif in ("inverted", "separable", "token") else (3, 3, 3, 5)),
-        groups=rng.choice((2, 4, 8, 16)),
+        kernel=rng.choice((3, 3, 3, 5, 7) if motif in ("inverted", "separable", "token") else (3, 3, 3, 3, 5)),
+        groups=rng.choice((0, 0, 2, 4, 8, 16, 32)),
+        group_width=rng.choice((4, 8, 8, 12, 16, 16, 24, 32, 40, 48, 64)),
         expand=rng.choice((2, 3, 4, 6)),
         bias=rng.random() < 0.2,
-        rounding=rng.choice((8, 8, 16, 16, 4)),
+        rounding=rng.choice((8, 8, 16, 16, 32, 64, 4)),
         mean_squeeze=rng.random() < 0.5,
     )
-    side = rng.choice((96, 112, 128, 144, 160, 192, 208, 224, 240, 256))
-    net = NetBuilder(f"{seed}-{index}-{motif}", (1, 3, side, side))
-    width = _round(rng.uniform(12, 80), style)
+    wide = rng.random() < 0.15  # as the last stages of large networks are: many channels, few positions
+    side = rng.choice((32, 48, 64, 96) if wide else (64, 96, 112, 128, 144, 160, 192, 208, 224, 240, 256, 288))
+    batch = rng.choice((2, 4, 8, 16, 32)) if rng.random() < 0.15 else 1
+    net = NetBuilder(f"{seed}-{index}-{motif}", (batch, 3, side, side))
+    width = _round(math.exp(rng.uniform(math.log(100 if wide else 10), math.log(600 if wide else 128))), style)
     x = _stem(net, rng, width, style)
-    for _ in range(rng.randint(2, 4)):
+    for _ in range(rng.randint(2, 5)):
         stride = 2 if net.side(x) > 7 and rng.random() < 0.85 else 1
-        grown = _round(width * rng.uniform(1.2, 2.2) if stride == 2 else width * rng.uniform(0.9, 1.3), style)
-        width = min(grown, _round(640, style))
-        for block in range(rng.randint(1, 3)):
+        grown = width * rng.uniform(1.2, 2.4) if stride == 2 else width * rng.uniform(0.9, 1.5)
+        width = min(_round(grown, style), _round(_WIDEST, style))
+        for block in range(rng.randint(1, 2)):
             x = STYLES[motif](net, x, width, stride if block == 0 else 1, style)
     if rng.random() < 0.4:
-        x = _conv_act(net, x, _round(width * rng.uniform(1, 3), style), 1, 1, 1, style)
-    x = net.flatten(net.squeeze(x, mean=style.mean_squeeze))
-    if rng.random() < 0.3:
-        x = net.act(net.linear(x, rng.randint(128, 2048)), "relu", in_place=style.in_place)
+        x = _conv_act(net, x, min(_round(width * rng.uniform(1, 4), style), 2 * _WIDEST), 1, 1, 1, style)
+    if rng.random() < 0.15 and math.prod(net.shape(x)[1:]) <= _LARGEST_FLAT:
+        x = net.flatten(x)
+    else:
+        x = net.flatten(net.squeeze(x, mean=style.mean_squeeze))
+    for _ in range(rng.choice((0, 0, 1, 2))):
+        x = net.act(net.linear(x, rng.randint(128, 4096)), "relu", in_place=style.in_place)
     return net.done(net.linear(x, rng.randint(50, 1200)))
 
 
@@ -89,9 +102,10 @@ def _stem(net: NetBuilder, rng: random.Random, width: int, style: Style) -> str:
         patch = rng.choice((2, 4))
         x = net.conv(net.input, width, patch, patch, bias=True)
         return _channels_norm(net, x)
-    x = _conv_act(net, net.input, width, rng.choice((3, 3, 5, 7)), 2, 1, style)
+    kernel, stride = rng.choice(((3, 2), (3, 2), (3, 2), (5, 2), (7, 2), (9, 4), (11, 4), (3, 1)))
+    x = _conv_act(net, net.input, width, kernel, stride, 1, style)
     if rng.random() < 0.5:
-        x = net.pool(x, rng.choice(("max_pool", "max_pool", "average_pool")), 3, 2)
+        x = net.pool(x, rng.choice(("max_pool", "max_pool", "average_pool")), rng.choice((2, 3, 3)), 2)
     return x
 
 
@@ -113,9 +127,10 @@ def _bottleneck(net: NetBuilder, x: str, width: int, stride: int, style: Style) 
 
 
 def _grouped(net: NetBuilder, x: str, width: int, stride: int, style: Style) -> str:
-    inner = max(1, round(width / 16)) * 16
+    step = style.groups * 4 if style.groups else style.group_width
+    inner = max(1 if style.groups else 2, round(width / step)) * step
     y = _conv_act(net, x, inner, 1, 1, 1, style)
-    y = _conv_act(net, y, inner, 3, stride, style.groups, style)
+    y = _conv_act(net, y, inner, 3, stride, style.groups or inner // style.group_width, style)
     y = net.batch_norm(net.conv(_gated(net, y, style), width, 1))
     return net.act(_join(net, x, y, stride, style), style.act, in_place=style.in_place)
 
@@ -203,6 +218,9 @@ STYLES: dict[str, Motif] = {
     "fire": _fire, "plain": _plain,
 }  # fmt: skip
 
+
+# The two whose convolutions vary most come twice.
+_TURNS = (*STYLES, "grouped", "plain")
 
 # -- parts -----------------------------------------------------------------------------------------------
 

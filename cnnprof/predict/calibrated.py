@@ -22,7 +22,10 @@ from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 from cnnprof.predict.scale import at
 
-__all__ = ["kernel_times", "predict_calibrated", "rates_from"]
+__all__ = ["MAPPED_ABOVE_BYTES", "kernel_times", "mapped_bytes", "predict_calibrated", "rates_from"]
+
+# From this size on glibc maps a block anew at every request, whatever went before (DEFAULT_MMAP_THRESHOLD_MAX, 64-bit).
+MAPPED_ABOVE_BYTES = 32 << 20
 
 # A kernel this far (in logarithms: a factor of e^0.7 ≈ 2) beyond the calibrated range is outside it.
 _SLACK = 0.7
@@ -40,9 +43,21 @@ def rates_from(fit: Mapping[str, Any]) -> Rates:
     )
 
 
+def mapped_bytes(kernel: Kernel) -> float:
+    """Memory that eager PyTorch asks of the system anew for this call: results, and copies of convolution weights in
+    the library's own order, where they are too large for the heap."""
+    results = 0.0 if kernel.path.endswith("_in_place") else kernel.bytes_out
+    reordered = kernel.bytes_weights if kernel.cls in _REORDERED else 0.0
+    return sum(size for size in (results, reordered) if size >= MAPPED_ABOVE_BYTES)
+
+
+_REORDERED = frozenset({"conv_dense", "conv_grouped", "conv_pointwise", "conv_stem"})
+
+
 def kernel_times(device: CalibratedDevice, kernels: Sequence[Kernel]) -> list[tuple[float, str | None]]:
     """(seconds, key of the fit used) of each kernel; the key is None where nothing like it was calibrated."""
     classes = device.data["classes"]
+    per_byte = float(device.data["total"].get("mapped_s_per_byte", 0.0))
     keys = [_key(kernel, classes) for kernel in kernels]
     times: list[tuple[float, str | None]] = [(0.0, None)] * len(kernels)
     for key in set(keys):
@@ -53,7 +68,7 @@ def kernel_times(device: CalibratedDevice, kernels: Sequence[Kernel]) -> list[tu
         residual = np.clip(evaluate(fit["forests"], rows), low, high)
         for place, index in enumerate(where):
             base = roofline(kernels[index], rates_from(fit)).latency_s
-            times[index] = (base * math.exp(float(residual[place])), key)
+            times[index] = (base * math.exp(float(residual[place])) + per_byte * mapped_bytes(kernels[index]), key)
     return times
 
 

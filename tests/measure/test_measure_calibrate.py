@@ -164,7 +164,7 @@ def test_residuals_matter_here(samples: list[NetSample], profile: CalibratedDevi
 def test_outside_the_range_is_flagged_and_widened(profile: CalibratedDevice) -> None:
     graph = synthetic_network(0, 200)
     inside, outside = predict_calibrated(graph, profile), predict_calibrated(graph, profile, batch=512)
-    assert inside.inside_share > 0.9 and outside.inside_share < 0.2
+    assert inside.inside_share > 0.85 and outside.inside_share < 0.2
 
     def width(made: object) -> float:
         return math.log(made.total.high90_s / made.total.low90_s)
