@@ -6,13 +6,15 @@ model. A node that leads nowhere (the reshapes around a Gemm) belongs to the ker
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from cnnprof.frontends.onnx.structure import FileNode
 from cnnprof.predict.lower_onnxruntime import Placed
 
-__all__ = ["kernel_of_nodes", "keys_of"]
+__all__ = ["kernel_of_nodes", "keys_of", "node_times"]
 
+_KERNEL = "_kernel_time"
 _REORDERS = {"ReorderInput": "in", "ReorderOutput": "out", "Transpose": "transpose"}
 
 
@@ -71,3 +73,21 @@ def _value(
         if name in plain:
             return name
     return None
+
+
+def node_times(profile: Sequence[Mapping[str, Any]], named: Collection[str]) -> Iterator[tuple[str, float]]:
+    """(key, seconds) of every event of a node in a profile, in order; keys as :func:`keys_of` makes them."""
+    nameless: dict[str, str] = {}  # an event's name -> the key of its node
+    counts: dict[str, int] = {}
+    for event in profile:
+        name = str(event.get("name", ""))
+        if event.get("cat") != "Node" or not name.endswith(_KERNEL):
+            continue
+        name = name.removesuffix(_KERNEL)
+        op_type = str(event.get("args", {}).get("op_name", ""))
+        if name not in named and name.startswith(f"{op_type}_") and name.removeprefix(f"{op_type}_").isdigit():
+            if name not in nameless:
+                counts[op_type] = counts.get(op_type, 0) + 1
+                nameless[name] = keys_of([("", op_type)] * counts[op_type])[-1]
+            name = nameless[name]
+        yield name, float(event["dur"]) * 1e-6

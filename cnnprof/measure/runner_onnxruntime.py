@@ -10,18 +10,22 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from cnnprof.analyses.complexity import complexity
 from cnnprof.errors import DependencyError, DeviceError, ModelError
 from cnnprof.frontends.onnx.structure import FileNode, file_nodes
 from cnnprof.ir import DType, Graph
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.cuda import gpu_in
 from cnnprof.measure.hardware import installed, processor
+from cnnprof.measure.lowering_onnxruntime import lowering_here
+from cnnprof.measure.onnxruntime_kernels import kernel_of_nodes, node_times
 from cnnprof.measure.onnxruntime_map import covered
 from cnnprof.measure.runner import LayerTimes, least
+from cnnprof.predict.lower_onnxruntime import block_of, place
 
 __all__ = ["OnnxRuntimeRunner"]
 
@@ -131,20 +135,30 @@ class OnnxRuntimeRunner:
                 totals.append(time.perf_counter() - began)
             profile = json.loads(Path(session.end_profiling()).read_text("utf-8"))
             nodes = file_nodes(Path(folder) / "optimized.onnx")
-        by_node = _node_times(profile) if self.device == "cpu" else _kernel_times(profile)
-        return _layer_times(by_node, nodes, self._graph, min(totals[1:]))
+        ops = covered(nodes, self._graph)
+        if self.device == "cpu":
+            ops = {**ops, **self._placed(nodes)}
+            by_node = _node_times(profile, ops)
+        else:
+            by_node = _kernel_times(profile)
+        return _layer_times(by_node, ops, self._graph, min(totals[1:]))
+
+    def _placed(self, nodes: tuple[FileNode, ...]) -> Mapping[str, tuple[str, ...]]:
+        """Key of a node -> the ops of its kernel, as the lowering that predictions use has them; reorders have none."""
+        original = file_nodes(self._source if isinstance(self._source, bytes) else Path(self._source))
+        kernels = place(self._graph, complexity(self._graph), block=block_of(lowering_here()))
+        owners = kernel_of_nodes(nodes, original, kernels)
+        return {key: kernels[index].kernel.ops for key, index in owners.items()}
 
     def close(self) -> None:
         self._session = self._call = None
 
 
-def _node_times(profile: list[dict[str, Any]]) -> dict[str, list[float]]:
+def _node_times(profile: list[dict[str, Any]], named: Collection[str]) -> dict[str, list[float]]:
     """Seconds of every node, one value a pass, as the host saw them."""
     by_node: dict[str, list[float]] = {}
-    for event in profile:
-        name = str(event.get("name", ""))
-        if event.get("cat") == "Node" and name.endswith(_KERNEL):
-            by_node.setdefault(name.removesuffix(_KERNEL), []).append(float(event["dur"]) * 1e-6)
+    for key, spent in node_times(profile, named):
+        by_node.setdefault(key, []).append(spent)
     return by_node
 
 
@@ -165,11 +179,10 @@ def _kernel_times(profile: list[dict[str, Any]]) -> dict[str, list[float]]:
 
 
 def _layer_times(
-    by_node: Mapping[str, list[float]], nodes: tuple[FileNode, ...], graph: Graph, total_s: float
+    by_node: Mapping[str, list[float]], ops: Mapping[str, tuple[str, ...]], graph: Graph, total_s: float
 ) -> LayerTimes:
     """The least time of every node over the passes (the first, which warms up, apart), by IR op."""
     times = least([{name: min(values[1:] or values) for name, values in by_node.items()}])
-    ops = covered(nodes, graph)
     seconds: dict[str, float] = {}
     fused: dict[str, tuple[str, ...]] = {}
     elsewhere = 0.0

@@ -3,33 +3,53 @@
 Networks are measured in two rounds, the second in reverse order: the distance between the rounds is the noise floor.
 What a noisy machine spoilt is measured again, up to twice, and its quietest run kept; what stays noisy is listed and
 counts for nothing. Ctrl-C keeps what was measured.
+
+On the CPU each measurement has a process of its own. For onnxruntime every reference is exported to ONNX once.
 """
 
 from __future__ import annotations
 
-import gc
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.errors import CnnprofError
 from cnnprof.frontends.inputs import InputSpec
-from cnnprof.frontends.sources import load_graph
-from cnnprof.ir import Graph
+from cnnprof.frontends.sources import is_torch_reference, load_graph
 from cnnprof.measure.accuracy import Compared, report
+from cnnprof.measure.fresh import in_fresh_process
 from cnnprof.measure.measurement import Measurement
-from cnnprof.measure.run import measure, runner_for
+from cnnprof.measure.run import anchor_for, measure, runner_for
 from cnnprof.measure.session import Plan
 from cnnprof.predict.front import predict
 from cnnprof.predict.lower import lower
 from cnnprof.predict.prediction import Prediction
 
-__all__ = ["verify"]
+__all__ = ["Visit", "compared", "measure_visit", "verify"]
 
 _PLAN = Plan(visits=3, samples=12, seconds=0.25, longest_s=4.0)
 _AGAIN = Plan(visits=3, samples=8, seconds=0.15, longest_s=2.0)
 _ATTEMPTS = 2
+_GRAPH = "-cuda-graph"
 Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """What is asked of a process that measures one network: its reference (a file for onnxruntime), and how."""
+
+    reference: str
+    runner: str
+    on: str
+    threads: int
+    plan: Plan
+    layers: bool
+    inputs: tuple[InputSpec, ...] = ()
+    batch: int | None = None
+    anchor: Callable[[], object] | None = None
 
 
 def verify(
@@ -40,40 +60,46 @@ def verify(
     batch: int | None = None,
     anchor: Callable[[], object] | None = None,
     progress: Progress | None = None,
+    measure_one: Callable[[Visit], Measurement] | None = None,
 ) -> dict[str, Any]:
-    """The accuracy report of ``device`` over ``models`` (references). A model that fails is listed with its reason."""
+    """The accuracy report of ``device`` over ``models`` (references). A model that fails is listed with its reason.
+
+    ``measure_one`` measures a visit; by default in a fresh process on the CPU, in this one on a GPU.
+    """
     predictions: dict[str, Prediction] = {}
     measured: dict[str, Measurement] = {}
     again: dict[str, float] = {}
     failed: dict[str, str] = {}
     interrupted = False
+    visit = _visit_of(device, inputs, batch, anchor)
+    take = measure_one or (measure_visit if device.kind == "gpu" else _measure_apart)
     steps = [(name, False) for name in models] + [(name, True) for name in reversed(models)]
-    try:
-        for done, (name, second) in enumerate(steps, 1):
-            if name in failed:
-                continue
-            try:
-                graph = load_graph(name, inputs=inputs, batch=batch)
-                if not second:
-                    predictions[name] = predict(graph, device)
-                found = _measure(
-                    name, graph, device, _AGAIN if second else _PLAN, inputs, batch, anchor, layers=not second
-                )
-            except CnnprofError as error:
-                failed[name] = str(error)
-                continue
-            if second:
-                again[name] = found.statistics.latency_s
-            else:
-                measured[name] = found
-            if progress is not None:
-                progress(done, len(steps), name)
-            del graph
-            gc.collect()
-        _measure_noisy_again(measured, device, inputs, batch, anchor, progress)
-    except KeyboardInterrupt:
-        interrupted = True
-    rows = [_compared(name, predictions[name], measured[name], again.get(name), device) for name in measured]
+    with tempfile.TemporaryDirectory(prefix="cnnprof-") as folder:
+        source = _Sources(visit, Path(folder))
+        try:
+            for done, (name, second) in enumerate(steps, 1):
+                if name in failed:
+                    continue
+                try:
+                    own = source(name)
+                    if not second:
+                        graph = load_graph(own.reference, inputs=own.inputs, batch=own.batch)
+                        predictions[name] = predict(graph, device)
+                        del graph
+                    found = take(replace(own, plan=_AGAIN, layers=False) if second else own)
+                except CnnprofError as error:
+                    failed[name] = str(error)
+                    continue
+                if second:
+                    again[name] = found.statistics.latency_s
+                else:
+                    measured[name] = found
+                if progress is not None:
+                    progress(done, len(steps), name)
+            _measure_noisy_again(measured, source, take, progress)
+        except KeyboardInterrupt:
+            interrupted = True
+    rows = [compared(name, predictions[name], measured[name], again.get(name), device) for name in measured]
     return report(
         rows,
         {
@@ -91,37 +117,75 @@ def verify(
     )
 
 
+class _Sources:
+    """The visit of a reference: of itself, or for onnxruntime of its export, made at first need."""
+
+    def __init__(self, visit: Visit, folder: Path) -> None:
+        self._visit, self._folder = visit, folder
+        self._files: dict[str, str] = {}
+
+    def __call__(self, name: str) -> Visit:
+        visit = self._visit
+        if visit.runner != "onnxruntime" or Path(name).exists() or not is_torch_reference(name):
+            return replace(visit, reference=name)
+        if name not in self._files:
+            from cnnprof.measure.export_torch import export
+
+            target = self._folder / str(len(self._files)) / "model.onnx"
+            target.parent.mkdir()
+            export(name, target, inputs=visit.inputs, batch=visit.batch)
+            self._files[name] = str(target)
+        return replace(visit, reference=self._files[name], inputs=(), batch=None)
+
+
+def _visit_of(
+    device: CalibratedDevice, inputs: Sequence[InputSpec], batch: int | None, anchor: Callable[[], object] | None
+) -> Visit:
+    return Visit(
+        reference="", runner=device.runner, on="cuda" if device.kind == "gpu" else "cpu", threads=device.threads or 1,
+        plan=_PLAN, layers=True, inputs=tuple(inputs), batch=batch, anchor=anchor,
+    )  # fmt: skip
+
+
 def _measure_noisy_again(
-    measured: dict[str, Measurement], device: CalibratedDevice, inputs: Sequence[InputSpec], batch: int | None,
-    anchor: Callable[[], object] | None, progress: Progress | None,
+    measured: dict[str, Measurement], source: Callable[[str], Visit],
+    take: Callable[[Visit], Measurement], progress: Progress | None,
 ) -> None:  # fmt: skip
     for attempt in range(_ATTEMPTS):
         noisy = [name for name, found in measured.items() if not found.noise.quiet]
         for done, name in enumerate(noisy, 1):
-            graph = load_graph(name, inputs=inputs, batch=batch)
-            found = _measure(name, graph, device, _PLAN, inputs, batch, anchor, layers=True)
+            found = take(source(name))
             if found.noise.quiet or found.statistics.half_width < measured[name].statistics.half_width:
                 measured[name] = found
             if progress is not None:
                 progress(done, len(noisy), f"{name} (again, {attempt + 1})")
 
 
-def _measure(
-    name: str, graph: Graph, device: CalibratedDevice, plan: Plan, inputs: Sequence[InputSpec], batch: int | None,
-    anchor: Callable[[], object] | None, *, layers: bool,
-) -> Measurement:  # fmt: skip
-    options = {"inputs": tuple(inputs), "batch": batch}
-    runner = runner_for(name, graph, runner=device.runner, device="cpu", threads=device.threads, options=options)
+def _measure_apart(visit: Visit) -> Measurement:
+    return in_fresh_process(measure_visit, visit)
+
+
+def measure_visit(visit: Visit) -> Measurement:
+    """Measure what ``visit`` asks for in this process."""
+    graph = load_graph(visit.reference, inputs=visit.inputs, batch=visit.batch)
+    runner = runner_for(
+        visit.reference, graph, runner=visit.runner.removesuffix(_GRAPH), device=visit.on, threads=visit.threads,
+        options={"inputs": visit.inputs, "batch": visit.batch}, cuda_graph=visit.runner.endswith(_GRAPH),
+    )  # fmt: skip
     try:
-        return measure(runner, graph, plan=plan, layers=layers, anchor=anchor)
+        on = anchor_for(runner) if visit.on == "cuda" and visit.anchor is not None else visit.anchor
+        return measure(runner, graph, plan=visit.plan, layers=visit.layers, anchor=on)
     finally:
         runner.close()
 
 
-def _compared(
+def compared(
     name: str, prediction: Prediction, measured: Measurement, again: float | None, device: CalibratedDevice
 ) -> Compared:
-    layers = {} if measured.attribution is None else dict(measured.attribution.seconds)
+    """A network's row. On a GPU that the host feeds a layer's prediction has its wait in it, its measurement is its
+    kernels' time: they aren't compared there (they are where a CUDA graph runs)."""
+    fed = device.kind == "gpu" and not device.runner.endswith(_GRAPH)
+    layers = {} if measured.attribution is None or fed else dict(measured.attribution.seconds)
     roof = device.data["roof"]
     flops = sum(layer.flops_per_s * layer.time.latency_s for layer in prediction.layers)
     moved = sum(

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from fake_clock import FakeClock
 from scipy import stats
 
+from cnnprof.api import load
+from cnnprof.devices.calibrated import CalibratedDevice
+from cnnprof.errors import ModelError
+from cnnprof.frontends.inputs import parse_inputs
+from cnnprof.ir import GraphBuilder, ModelSource, Op, Role, Tensor
 from cnnprof.measure.accuracy import Compared, report, shares, spearman
 from cnnprof.measure.accuracy_models import MODELS
+from cnnprof.measure.fresh import in_fresh_process
+from cnnprof.measure.measurement import Measurement
+from cnnprof.measure.run import measure
+from cnnprof.measure.runner import LayerTimes
+from cnnprof.measure.session import Plan
+from cnnprof.measure.synthetic import synthetic_network
+from cnnprof.measure.synthetic_onnx import random_weights, synthetic_model
+from cnnprof.measure.verify import Visit, measure_visit, verify
+from cnnprof.predict.kernels import CLASSES
 
 
 def row(model: str, measured: float, predicted: float, **changes: object) -> Compared:
@@ -97,3 +116,141 @@ def test_command_refuses_a_datasheet() -> None:
 
     result = CliRunner().invoke(command, ["--device", "rtx4090"])
     assert isinstance(result.exception, UsageError) and "a datasheet" in str(result.exception)
+
+
+# -- the loop over networks, on recorded measurements ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def calibrated() -> CalibratedDevice:
+    """A machine of 20 GFLOP/s, 10 GB/s and a microsecond a kernel, calibrated for onnxruntime."""
+    rates = {"flops_per_s": 2e10, "bytes_per_s": 1e10, "overhead_s": 1e-6, "exponent": 4.0}
+    quantiles = {"80": [-0.1, 0.1], "90": [-0.2, 0.2]}
+    fit = {**rates, "forests": [], "clip": [0.0, 0.0], "samples": 99, "log_quantiles": quantiles}
+    return CalibratedDevice({
+        "name": "made-up", "kind": "cpu", "hardware": {"processor": "Made Up"}, "versions": {}, "runner": "onnxruntime",
+        "lowering": "onnxruntime", "threads": 1, "dtype": "float32", "gates": [], "networks": 2, "seed": 0,
+        "classes": dict.fromkeys(CLASSES, fit), "range": {},
+        "total": {"alpha": 1.0, "delta_s": 0.0, "log_quantiles": quantiles},
+        "roof": {"flops_per_s": 3e10, "bytes_per_s": 2e10},
+    })  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    paths = []
+    for index in (3, 10):
+        graph = synthetic_network(0, index)
+        path = tmp_path / f"net{index}.onnx"
+        path.write_bytes(synthetic_model(graph, random_weights(graph, 0)))
+        paths.append(str(path))
+    return paths
+
+
+def measurement(latency_s: float, *, steal: float = 0.0) -> Measurement:
+    """What a runner would have found on a fake clock."""
+    clock = FakeClock()
+
+    class Fixed:
+        name, device, title, threads, batch, single_thread = "onnxruntime", "cpu", "Made Up", 1, 1, True
+        versions: ClassVar[dict[str, str]] = {}
+
+        def clock(self) -> FakeClock:
+            return clock
+
+        def run(self) -> None:
+            clock.spend(latency_s, waiting=steal)
+            clock.steal += steal
+
+        def layer_times(self, passes: int) -> LayerTimes:
+            return LayerTimes(seconds={}, total_s=latency_s)
+
+    builder = GraphBuilder(ModelSource("net", "net", "onnx"))
+    builder.add_tensor(Tensor("x", (1, 4), role=Role.INPUT))
+    builder.add_op(Op("r", "relu", "onnx:Relu", ("x",), ("y",)), [Tensor("y", (1, 4))])
+    return measure(Fixed(), builder.build(["x"], ["y"]), plan=Plan(visits=3, samples=3, seconds=0.0, warm_up_runs=3))
+
+
+def test_two_rounds_the_second_backwards_without_layers(calibrated: CalibratedDevice, files: list[str]) -> None:
+    visits: list[Visit] = []
+
+    def take(visit: Visit) -> Measurement:
+        visits.append(visit)
+        return measurement(0.010 if len(visits) <= 2 else 0.0105)
+
+    made = verify(calibrated, files, measure_one=take)
+    assert [visit.reference for visit in visits] == [files[0], files[1], files[1], files[0]]
+    assert [visit.layers for visit in visits] == [True, True, False, False]
+    assert {(visit.runner, visit.on, visit.threads) for visit in visits} == {("onnxruntime", "cpu", 1)}
+    assert made["noise_floor"]["median"] == pytest.approx(0.05) and made["failed"] == {}
+    assert [r["measured_s"] for r in made["models"]] == [pytest.approx(0.010)] * 2
+
+
+def test_noisy_ones_are_measured_again_and_the_quiet_run_kept(calibrated: CalibratedDevice, files: list[str]) -> None:
+    taken = []
+
+    def take(visit: Visit) -> Measurement:
+        taken.append(visit.reference)
+        spoilt = visit.reference == files[1] and len(taken) < 5
+        return measurement(0.010, steal=0.01 if spoilt else 0.0)
+
+    made = verify(calibrated, files, measure_one=take)
+    assert taken == [files[0], files[1], files[1], files[0], files[1]]
+    assert made["too_noisy"] == [] and made["errors"]["models"] == 2
+
+
+def test_what_fails_is_listed_and_an_interrupt_keeps_the_rest(calibrated: CalibratedDevice, files: list[str]) -> None:
+    def take(visit: Visit) -> Measurement:
+        if visit.reference == files[1]:
+            raise KeyboardInterrupt
+        return measurement(0.010)
+
+    made = verify(calibrated, ["missing.onnx", *files], measure_one=take)
+    assert "no such file" in made["failed"]["missing.onnx"]
+    assert made["interrupted"] and [r["model"] for r in made["models"]] == [files[0]]
+
+
+def test_references_are_exported_once(calibrated: CalibratedDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cnnprof.measure.export_torch as module
+
+    exported = []
+
+    def export(reference: str, target: Path, **_: object) -> None:
+        exported.append(reference)
+        graph = synthetic_network(0, 10)
+        target.write_bytes(synthetic_model(graph, random_weights(graph, 0)))
+
+    monkeypatch.setattr(module, "export", export)
+    visits: list[Visit] = []
+
+    def take(visit: Visit) -> Measurement:
+        assert Path(visit.reference).exists() and visit.batch is None
+        visits.append(visit)
+        return measurement(0.010)
+
+    verify(calibrated, ["torchvision:squeezenet1_1"], batch=1, measure_one=take)
+    assert exported == ["torchvision:squeezenet1_1"] and len(visits) == 2
+    assert not Path(visits[0].reference).exists()  # nothing is left behind
+
+
+def test_really_in_a_fresh_process(calibrated: CalibratedDevice, files: list[str]) -> None:
+    """One network through onnxruntime in a process of its own; a failure there is an error here."""
+    visit = Visit(reference=files[1], runner="onnxruntime", on="cpu", threads=1, layers=True,
+                  plan=Plan(visits=1, samples=3, seconds=0.0, warm_up_runs=3))  # fmt: skip
+    found = in_fresh_process(measure_visit, visit)
+    assert found.statistics.latency_s > 0 and found.attribution is not None and len(found.attribution.seconds) > 5
+    with pytest.raises(ModelError, match="no such file"):
+        in_fresh_process(measure_visit, replace(visit, reference="missing.onnx"))
+    with pytest.raises(ModelError, match="ended with code 3"):
+        in_fresh_process(os._exit, 3)
+
+
+def test_an_export_is_what_onnxruntime_runs(tmp_path: Path) -> None:
+    from cnnprof.analyses.complexity import complexity
+    from cnnprof.measure.export_torch import export
+
+    export("torchvision:squeezenet1_1", tmp_path / "model.onnx", inputs=parse_inputs(["1x3x64x64"]), batch=2)
+    exported = load(tmp_path / "model.onnx")
+    assert exported.tensors[exported.inputs[0]].shape == (2, 3, 64, 64)
+    traced = load("torchvision:squeezenet1_1", inputs=["1x3x64x64"], batch=2)
+    assert complexity(exported).macs == complexity(traced).macs

@@ -14,7 +14,7 @@ from cnnprof.api import load
 from cnnprof.frontends.onnx.load import load_onnx
 from cnnprof.frontends.onnx.structure import file_nodes
 from cnnprof.ir import Graph
-from cnnprof.measure.calibrate_onnxruntime import lowering_here
+from cnnprof.measure.lowering_onnxruntime import lowering_here
 from cnnprof.measure.onnxruntime_kernels import kernel_of_nodes, keys_of
 from cnnprof.measure.onnxruntime_map import covered
 from cnnprof.measure.synthetic import synthetic_network

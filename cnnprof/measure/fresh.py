@@ -1,0 +1,54 @@
+"""Calls a function in a process of its own: no allocator, cache or thread pool is left over from what ran before."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from cnnprof.errors import CnnprofError, ModelError
+
+__all__ = ["in_fresh_process"]
+
+Result = TypeVar("Result")
+
+
+def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
+    """``function(*arguments)`` in a new interpreter; function, arguments and result are picklable.
+
+    Raises what the function raises of :class:`CnnprofError`; :class:`ModelError` if the process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        done, value = receiver.recv()
+    except EOFError:
+        process.join()
+        raise ModelError(
+            f"the process that measured ended with code {process.exitcode}", "it may have run out of memory"
+        ) from None
+    finally:
+        receiver.close()
+        if process.is_alive():
+            process.join(timeout=5)
+        if process.is_alive():
+            process.terminate()
+            process.join()
+    if done:
+        return value  # type: ignore[no-any-return]
+    kind, message, hint = value
+    raise kind(message, hint)
+
+
+def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        answer: tuple[bool, Any] = (True, function(*arguments))
+    except CnnprofError as error:
+        answer = (False, (type(error), error.message, error.hint))
+    except KeyboardInterrupt:
+        return
+    sender.send(answer)
