@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit slow bench reports reports-check memory-accuracy latency-accuracy clean
+.PHONY: help demo test check unit slow bench reports reports-check memory-accuracy latency-accuracy gpu-check clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ memory-accuracy: $(VENV)/.dev  ## Predicted against measured peak memory over to
 latency-accuracy: $(VENV)/.dev  ## Calibrate this machine, predict and measure 48 CNNs, into reports/accuracy/
 	@mkdir -p reports/accuracy
 	$(BIN)/cnnprof verify -o reports/accuracy/$(shell hostname).json
+
+gpu-check: $(VENV)/.dev  ## Everything about a CUDA GPU in 8 minutes, into reports/accuracy/
+	$(BIN)/python -m cnnprof.measure.gpu_check
 
 clean:  ## Remove what make made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .benchmarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,14 @@ def _driver() -> str:
         found = driver_in(Path("/proc/driver/nvidia/version").read_text("utf-8", errors="replace"))
     except OSError:
         found = None
-    if found is None:  # elsewhere than on Linux torch only knows up to which CUDA the driver goes
-        version = int(torch._C._cuda_getDriverVersion())  # type: ignore[attr-defined]
-        return f"for CUDA {version // 1000}.{version % 1000 // 10}"
-    return found
+    return found or _asked_driver() or "unknown"
+
+
+def _asked_driver() -> str | None:
+    """What the driver's own tool says, where the system doesn't."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next((line.strip() for line in done.stdout.splitlines() if line.strip()), None)

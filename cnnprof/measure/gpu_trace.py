@@ -1,8 +1,9 @@
 """Kernel times out of a profiler's trace: pure arithmetic, no framework.
 
 A trace has host events (ranges that we opened, operators, launches) and device events (kernels, copies, fills). A
-kernel carries the correlation id of its launch, and the id of the operator that launched it. The moment of the launch
-on the host says which range it lies in: a *pass* is one inference, a *call* one ATen call of the annotated first pass.
+kernel carries the id of the operator that launched it, and the correlation id of the launch itself. When that began on
+the host says which range it lies in: a *pass* is one inference, a *call* one ATen call of the annotated first pass. The
+operator is asked first, for it is timed by the clock that the ranges are.
 The passes after it carry no calls (annotating costs the host more than launching does); their kernels are the same
 ones in the same order, so calls are carried over by position.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -107,19 +108,23 @@ class GpuTimes:
 
 
 def passes_of(events: Sequence[TraceEvent]) -> list[Pass]:
-    """The passes of a trace, in order. A kernel whose launch isn't in the trace belongs to the pass that it ran in."""
+    """The passes of a trace, in order. A kernel of no operator and no launch belongs to the pass that it ran in."""
     launches = {e.correlation: e.start_ns for e in events if e.kind == "launch"}
     ops = {e.correlation: e.start_ns for e in events if e.kind == "op"}
     passes, calls = _ranges(events, PASS), _ranges(events, CALL)
     found: dict[int, list[KernelRun]] = {index: [] for _, index in passes.places}
     for event in sorted((e for e in events if e.kind == "kernel"), key=lambda e: e.start_ns):
-        launched = launches.get(event.correlation, ops.get(event.linked) if event.linked else None)
-        own = passes.at(event.start_ns if launched is None else launched)
+        began = [at for at in (ops.get(event.linked), launches.get(event.correlation)) if at is not None]
+        own = _first(passes.at(at) for at in began or [event.start_ns])
         if own is not None:
-            call = None if launched is None else calls.at(launched)
+            call = _first(calls.at(at) for at in began)
             found[own].append(KernelRun(short_name(event.name), event.start_ns, event.duration_ns, call))
     lengths = {index: end - start for (start, index), end in zip(passes.places, passes.ends, strict=True)}
     return [Pass(kernels=tuple(found[index]), duration_ns=lengths[index]) for index in sorted(found)]
+
+
+def _first(found: Iterable[int | None]) -> int | None:
+    return next((index for index in found if index is not None), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,9 +161,12 @@ def profiled(graph: Graph, profiler: Profiler, *, plain: Run, watched: Run | Non
 
 
 def kernel_layer_times(graph: Graph, found: Profiled, graph_s: float | None = None) -> LayerTimes:
-    """Each op's least kernel time over the passes; what ran for no op is elsewhere. Empty where no kernel was seen."""
+    """Each op's least kernel time over the passes; what ran for no op is elsewhere. Nothing where no kernel was seen,
+    the sums alone where no call was."""
     if not found.seen:
         return LayerTimes(seconds={})
+    if not found.owners:
+        return LayerTimes(seconds={}, gpu=totals(found.passes, graph_s))
     ops = [op.name for op in graph.ops]
     rows, rest = [], []
     for one in found.passes:

@@ -18,7 +18,7 @@ from cnnprof.frontends.torch.trace import trace
 from cnnprof.ir import Graph
 from cnnprof.measure.cuda import CudaClock, graph_replay_s, median_s
 from cnnprof.measure.gpu_trace import CALL, PASS, TraceEvent, passes_of
-from cnnprof.measure.profiler_torch import TorchProfiler, event_of, profiled
+from cnnprof.measure.profiler_torch import TorchProfiler, event_of, kernel_layer_times, profiled
 from cnnprof.measure.run import l2_flush_for, measure, runner_for
 from cnnprof.measure.runner_torch import TorchRunner
 from cnnprof.measure.session import Plan, run_session
@@ -141,6 +141,8 @@ def test_plain_passes_replace_the_annotated_one(graph: Graph) -> None:
     assert {one.duration_ns for one in found.passes} == {4 * 8000 + 3 * 1000 + KERNELS_NS["head"]}
     alone = profiled(graph, cuda.profiler, plain=run, watched=None, passes=2)
     assert len(alone.passes) == 2 and alone.owners == [] and alone.passes[0].kernels[0].call is None
+    times = kernel_layer_times(graph, alone)  # of no call: no layer has a time, least of all zero
+    assert times.seconds == {} and times.gpu is not None and times.gpu.kernel_s == pytest.approx(8226 * NS)
 
 
 def test_the_cache_is_flushed_outside_of_the_time(graph: Graph) -> None:

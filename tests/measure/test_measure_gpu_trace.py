@@ -64,6 +64,18 @@ def test_the_order_of_events_does_not_matter() -> None:
     assert passes_of(list(reversed(TRACE))) == passes_of(TRACE)
 
 
+def test_an_operator_is_believed_before_a_launch() -> None:
+    """The launch's clock is 20 µs off, into the call before: its operator stands in call 1 by the ranges' own clock."""
+    skewed = [
+        e if e.correlation != 902 or e.kind != "launch" else event("cudaLaunchKernel", "launch", 15, 2, 902)
+        for e in TRACE
+    ]
+    assert [kernel.call for kernel in passes_of(skewed)[0].kernels] == [0, 1, 1, None]
+    # An operator outside of every call (a composite around them) leaves it to the launch.
+    outer = [*TRACE, event("aten::conv2d", "op", 5, 40, correlation=5)]
+    assert [kernel.call for kernel in passes_of(outer)[0].kernels] == [0, 1, 1, None]
+
+
 def run(name: str, start_us: float, duration_us: float, call: int | None = None) -> KernelRun:
     return KernelRun(name, round(start_us * US), round(duration_us * US), call)
 
