@@ -11,6 +11,7 @@ __all__ = ["command"]
 _EPILOG = """\b
 Examples:
   cnnprof verify
+  cnnprof verify --runner onnxruntime
   cnnprof verify --device my-laptop -o reports/accuracy/my-laptop.json
   cnnprof verify --model torchvision:resnet18 --model torchvision:vgg11 --batch 4
 """
@@ -18,6 +19,8 @@ Examples:
 
 @click.command("verify", epilog=_EPILOG, short_help="Predicted against measured, over a list of networks.")
 @click.option("-d", "--device", metavar="NAME", help="A calibrated profile (default: calibrate first).")
+@click.option("--runner", type=click.Choice(["torch", "onnxruntime"]), default="torch", show_default=True,
+              help="For the calibration; onnxruntime runs what torch exports.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="For the calibration.")
 @click.option("--budget", type=click.Choice(["15s", "60s", "240s"]), default="60s", show_default=True)
 @click.option("--model", "models", multiple=True, metavar="REFERENCE", help="Instead of the list. Repeatable.")
@@ -25,8 +28,8 @@ Examples:
 @click.option("-o", "--output", metavar="FILE", help="Write the record (JSON) there, and its page beside it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 def command(
-    *, device: str | None, threads: int, budget: str, models: tuple[str, ...], batch: int | None, output: str | None,
-    quiet: bool,
+    *, device: str | None, runner: str, threads: int, budget: str, models: tuple[str, ...], batch: int | None,
+    output: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Predict and measure at least 40 CNNs of torchvision and timm, and say how far they are apart.
 
@@ -48,7 +51,7 @@ def command(
         raise UsageError(f"-o {output}: the record is JSON, its page comes beside it", "give a FILE that ends in .json")
     if device is None:
         seconds = float(budget.removesuffix("s"))
-        found: Any = calibrate(runner="torch", threads=threads, budget_s=seconds).profile
+        found: Any = calibrate(runner=runner, threads=threads, budget_s=seconds).profile
     else:
         found = find_device(device)
         if not isinstance(found, CalibratedDevice):

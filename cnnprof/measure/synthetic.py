@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnnprof.analyses.complexity import complexity
 from cnnprof.ir import Graph
@@ -43,22 +43,23 @@ class Style:
 Motif = Callable[[NetBuilder, str, int, int, Style], str]
 
 
-def synthetic_network(seed: int, index: int) -> Graph:
+def synthetic_network(seed: int, index: int, *, odd_widths: bool = False) -> Graph:
     """Network ``index`` of the suite ``seed``. The motifs take turns, so that any prefix has them all alike; of what
     is drawn, the first whose size is near one drawn too is taken: most are small (many distinct networks teach more
-    than many repeats), some as large as the large ones of the field."""
+    than many repeats), some as large as the large ones of the field.
+    ``odd_widths``: its channels are a multiple of 1, 2 or 6."""
     rng = random.Random(f"{seed}/{index}")  # noqa: S311 (not for secrets)
     # Small ones tell what an op costs beside its work, large ones what the work costs.
     most = 10 ** (rng.uniform(6.8, 8.2) if rng.random() < 0.3 else rng.triangular(7.8, 10.0, 9.1))
     least = most / 3
     while True:
-        graph = _drawn(rng, seed, index)
+        graph = _drawn(rng, seed, index, odd_widths)
         if least <= complexity(graph).macs <= most:
             return graph
         most, least = most * 1.02, least / 1.02
 
 
-def _drawn(rng: random.Random, seed: int, index: int) -> Graph:
+def _drawn(rng: random.Random, seed: int, index: int, odd_widths: bool) -> Graph:
     motif = _TURNS[index % len(_TURNS)]
     style = Style(
         motif=motif,
@@ -74,6 +75,8 @@ def _drawn(rng: random.Random, seed: int, index: int) -> Graph:
         rounding=rng.choice((8, 8, 16, 16, 32, 64, 4)),
         mean_squeeze=rng.random() < 0.5,
     )
+    if odd_widths:
+        style = replace(style, rounding=rng.choice((1, 2, 2, 6)))
     wide = rng.random() < 0.15  # as the last stages of large networks are: many channels, few positions
     side = rng.choice((32, 48, 64, 96) if wide else (64, 96, 112, 128, 144, 160, 192, 208, 224, 240, 256, 288))
     batch = rng.choice((2, 4, 8, 16, 32)) if rng.random() < 0.15 else 1
@@ -201,7 +204,8 @@ def _token(net: NetBuilder, x: str, width: int, stride: int, style: Style) -> st
 
 
 def _shuffled(net: NetBuilder, x: str, width: int, stride: int, style: Style) -> str:
-    half = max(1, round(width / 8)) * 4
+    step = min(4, style.rounding)
+    half = max(1, round(width / (2 * step))) * step
     if stride == 2 or net.channels(x) != 2 * half:
         left = net.batch_norm(net.conv(x, net.channels(x), 3, stride, net.channels(x)))
         left, right = _conv_act(net, left, half, 1, 1, 1, style), _conv_act(net, x, half, 1, 1, 1, style)

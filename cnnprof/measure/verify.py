@@ -214,11 +214,11 @@ def compared(
 
 def coincidence(models: Sequence[str], device: CalibratedDevice, inputs: Sequence[InputSpec]) -> dict[str, float]:
     """How many of the judged networks' kernels (with work) are also in the calibration's suite, exactly."""
-    from cnnprof.measure.synthetic import synthetic_network
+    from cnnprof.measure.calibrate import network_of
 
     seen = set()
     for index in range(int(device.data.get("networks", 0))):
-        graph = synthetic_network(int(device.data.get("seed", 0)), index)
+        graph = network_of(device.runner, int(device.data.get("seed", 0)), index)
         seen |= {_configuration(kernel) for kernel in lower(graph, "torch") if kernel.cls.startswith(("conv", "gemm"))}
     total = same = 0
     for name in models:
