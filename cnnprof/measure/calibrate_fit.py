@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cnnprof.errors import CnnprofError, DependencyError
 from cnnprof.measure.samples import NetSample
-from cnnprof.predict.calibrated import mapped_bytes
+from cnnprof.predict.calibrated import effective_kernels, mapped_bytes
 from cnnprof.predict.kernels import FEATURES, Kernel, row_of
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
@@ -65,7 +65,7 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
             "alpha": alpha,
             "delta_s": delta,
             "mapped_s_per_byte": mapped_s_per_byte,
-            "log_quantiles": _network_quantiles(samples, unseen + mapped, network, alpha, delta),
+            **_network_spread(samples, unseen + mapped, network, alpha, delta),
         },
         "range": {key: _box([kernels[i] for i in where]) for key, where in groups.items()},
         "roof": _roof(kernels, seconds),
@@ -182,19 +182,32 @@ def _total_fit(samples: Sequence[NetSample]) -> tuple[float, float]:
     return alpha, product / alpha
 
 
-def _network_quantiles(
+def _network_spread(
     samples: Sequence[NetSample], unseen: Floats, network: npt.NDArray[np.int64], alpha: float, delta: float
-) -> dict[str, list[float]]:
-    """Quantiles of log(measured / predicted) of whole networks that the kernels' fits hadn't seen, with the finite
-    sample's correction (split conformal)."""
-    predicted = np.bincount(network, weights=alpha * (unseen - delta), minlength=len(samples))
-    missed = np.log(np.array([sample.total_s for sample in samples]) / np.maximum(predicted, 1e-9))
-    count = len(missed)
-    found = {}
+) -> dict[str, Any]:
+    """How far log(measured / predicted) of whole networks reaches that the kernels' fits hadn't seen.
+
+    Errors shrink as a power of the number of kernels that share the time, between not at all and as independent ones
+    would. Quantiles are of the errors of networks scaled to one kernel, with the finite sample's correction (split
+    conformal); ``spread_kernels`` is how far the shrinking was seen, times two.
+    """
+    kernels = np.maximum(alpha * (unseen - delta), 1e-9)
+    predicted = np.bincount(network, weights=kernels, minlength=len(samples))
+    missed = np.log(np.array([sample.total_s for sample in samples]) / predicted)
+    shared = np.array([effective_kernels(kernels[network == i]) for i in range(len(samples))])
+    slope = float(np.polyfit(np.log(shared), np.log(np.abs(missed) + 0.005), 1)[0]) if np.ptp(shared) > 1.0 else 0.0
+    exponent = min(0.5, max(0.0, -slope))
+    scores = missed * shared**exponent
+    count = len(scores)
+    quantiles = {}
     for level, tail in (("80", 0.10), ("90", 0.05)):
         reach = min(1.0, (1 - tail) * (count + 1) / count)
-        found[level] = [float(np.quantile(missed, 1 - reach)), float(np.quantile(missed, reach))]
-    return found
+        quantiles[level] = [float(np.quantile(scores, 1 - reach)), float(np.quantile(scores, reach))]
+    return {
+        "log_quantiles": quantiles,
+        "spread_exponent": exponent,
+        "spread_kernels": 2.0 * float(shared.max()),
+    }
 
 
 def _box(kernels: Sequence[Kernel]) -> dict[str, list[float]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.errors import SchemaError
@@ -22,7 +23,14 @@ from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 from cnnprof.predict.scale import at
 
-__all__ = ["MAPPED_ABOVE_BYTES", "kernel_times", "mapped_bytes", "predict_calibrated", "rates_from"]
+__all__ = [
+    "MAPPED_ABOVE_BYTES",
+    "effective_kernels",
+    "kernel_times",
+    "mapped_bytes",
+    "predict_calibrated",
+    "rates_from",
+]
 
 # From this size on glibc maps a block anew at every request, whatever went before (DEFAULT_MMAP_THRESHOLD_MAX, 64-bit).
 MAPPED_ABOVE_BYTES = 32 << 20
@@ -72,6 +80,12 @@ def kernel_times(device: CalibratedDevice, kernels: Sequence[Kernel]) -> list[tu
     return times
 
 
+def effective_kernels(seconds: npt.NDArray[np.float64]) -> float:
+    """How many kernels of equal length would share their time as evenly: (Σt)² / Σt², at least 1."""
+    squares = float((seconds * seconds).sum())
+    return float(seconds.sum()) ** 2 / squares if squares > 0.0 else 1.0
+
+
 def _key(kernel: Kernel, classes: Mapping[str, Any]) -> str | None:
     for key in (kernel.key, kernel.cls, *_RELATIVES.get(kernel.cls, ())):
         if key in classes:
@@ -118,6 +132,9 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int) 
     alpha, delta = float(total_fit["alpha"]), float(total_fit["delta_s"])
     corrected = [max(0.0, alpha * (seconds - delta)) for seconds, _ in times]
     total = max(sum(corrected), 0.25 * sum(seconds for seconds, _ in times))
+    # Errors of many kernels average out: the quantiles are of networks with one.
+    averaged = min(effective_kernels(np.array(corrected)), float(total_fit.get("spread_kernels", 1.0)))
+    spread = averaged ** -float(total_fit.get("spread_exponent", 0.0))
     roof = device.data["roof"]
     layers = [
         _layer(device, kernel, seconds, raw, key, ok, roof)
@@ -143,7 +160,7 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int) 
         batch=samples,
         threads=device.threads,
         layers=tuple(layers),
-        total=_total_interval(total, total_fit["log_quantiles"], 1.0 + outside * (_OUTSIDE_WIDER - 1.0)),
+        total=_total_interval(total, total_fit["log_quantiles"], (1.0 + outside * (_OUTSIDE_WIDER - 1.0)) * spread),
         peak_flops_per_s=float(roof["flops_per_s"]),
         bandwidth_bytes_per_s=float(roof["bytes_per_s"]),
         degraded=tuple(str(gate["name"]) for gate in device.failed_gates),
