@@ -13,6 +13,7 @@ Examples:
   cnnprof verify
   cnnprof verify --runner onnxruntime
   cnnprof verify --device my-laptop -o reports/accuracy/my-laptop.json
+  cnnprof verify --sweep --budget 240s
   cnnprof verify --model torchvision:resnet18 --model torchvision:vgg11 --batch 4
 """
 
@@ -24,12 +25,13 @@ Examples:
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="For the calibration.")
 @click.option("--budget", type=click.Choice(["15s", "60s", "240s"]), default="60s", show_default=True)
 @click.option("--model", "models", multiple=True, metavar="REFERENCE", help="Instead of the list. Repeatable.")
+@click.option("--sweep", is_flag=True, help="Instead of the list: a dozen networks at batches 1-32, inputs 128-384.")
 @click.option("-b", "--batch", type=click.IntRange(min=1), help="Set the batch dimension.")
 @click.option("-o", "--output", metavar="FILE", help="Write the record (JSON) there, and its page beside it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 def command(
-    *, device: str | None, runner: str, threads: int, budget: str, models: tuple[str, ...], batch: int | None,
-    output: str | None, quiet: bool,
+    *, device: str | None, runner: str, threads: int, budget: str, models: tuple[str, ...], sweep: bool,
+    batch: int | None, output: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Predict and measure at least 40 CNNs of torchvision and timm, and say how far they are apart.
 
@@ -42,13 +44,15 @@ def command(
     from cnnprof.devices.calibrated import CalibratedDevice
     from cnnprof.devices.find import find_device
     from cnnprof.errors import UsageError
-    from cnnprof.measure.accuracy_models import MODELS
+    from cnnprof.measure.accuracy_models import MODELS, SWEEP
     from cnnprof.measure.calibrate import calibrate
     from cnnprof.measure.session import fixed_work
     from cnnprof.measure.verify import verify
 
     if output is not None and output.lower().endswith((".html", ".htm")):
         raise UsageError(f"-o {output}: the record is JSON, its page comes beside it", "give a FILE that ends in .json")
+    if sweep and (models or batch):
+        raise UsageError("--sweep: it has its own models and batches", "leave out --model and --batch")
     if device is None:
         seconds = float(budget.removesuffix("s"))
         found: Any = calibrate(runner=runner, threads=threads, budget_s=seconds).profile
@@ -63,7 +67,7 @@ def command(
         if not quiet:
             click.echo(f"{done}/{steps} {name}", err=True)
 
-    document = verify(found, models or MODELS, batch=batch, anchor=fixed_work, progress=progress)
+    document = verify(found, models or (SWEEP if sweep else MODELS), batch=batch, anchor=fixed_work, progress=progress)
     if output is not None:
         from cnnprof.render.accuracy_html import accuracy_page
 

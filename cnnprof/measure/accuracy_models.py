@@ -6,7 +6,7 @@ synthetic suite is made of random numbers. Batch 1; the list does not change wit
 
 from __future__ import annotations
 
-__all__ = ["MODELS"]
+__all__ = ["MODELS", "SWEEP"]
 
 MODELS: tuple[str, ...] = (
     "torchvision:alexnet",
@@ -57,4 +57,32 @@ MODELS: tuple[str, ...] = (
     "timm:seresnet50",
     "timm:tf_efficientnet_b1",
     "timm:tinynet_c",
+)
+
+# The same judgement over batches 1 to 32 and inputs of 128 to 384: reference and input shape.
+SWEEP: tuple[str, ...] = (
+    "torchvision:resnet18 1x3x128x128",
+    "torchvision:resnet18 4x3x224x224",
+    "torchvision:resnet18 32x3x128x128",
+    "torchvision:resnet50 1x3x384x384",
+    "torchvision:resnet50 8x3x160x160",
+    "torchvision:mobilenet_v2 1x3x192x192",
+    "torchvision:mobilenet_v2 8x3x224x224",
+    "torchvision:mobilenet_v2 32x3x160x160",
+    "torchvision:efficientnet_b0 1x3x384x384",
+    "torchvision:efficientnet_b0 16x3x192x192",
+    "torchvision:densenet121 1x3x320x320",
+    "torchvision:densenet121 4x3x128x128",
+    "torchvision:squeezenet1_1 1x3x256x256",
+    "torchvision:squeezenet1_1 16x3x224x224",
+    "torchvision:convnext_tiny 1x3x160x160",
+    "torchvision:convnext_tiny 4x3x224x224",
+    "torchvision:regnet_y_800mf 1x3x320x320",
+    "torchvision:regnet_y_800mf 16x3x128x128",
+    "torchvision:shufflenet_v2_x1_0 1x3x384x384",
+    "torchvision:shufflenet_v2_x1_0 32x3x224x224",
+    "torchvision:vgg11 2x3x160x160",
+    "timm:ghostnet_100 8x3x192x192",
+    "timm:cspresnet50 2x3x256x256",
+    "timm:efficientnet_lite0 4x3x288x288",
 )

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cnnprof.devices.calibrated import CalibratedDevice
-from cnnprof.errors import CnnprofError
-from cnnprof.frontends.inputs import InputSpec
+from cnnprof.errors import CnnprofError, UsageError
+from cnnprof.frontends.inputs import InputSpec, parse_input
 from cnnprof.frontends.sources import is_torch_reference, load_graph
 from cnnprof.measure.accuracy import Compared, report
 from cnnprof.measure.fresh import in_fresh_process
@@ -28,7 +28,7 @@ from cnnprof.predict.front import predict
 from cnnprof.predict.lower import lower
 from cnnprof.predict.prediction import Prediction
 
-__all__ = ["Visit", "compared", "measure_visit", "verify"]
+__all__ = ["Visit", "case_of", "compared", "measure_visit", "verify"]
 
 _PLAN = Plan(visits=3, samples=12, seconds=0.25, longest_s=4.0)
 _AGAIN = Plan(visits=3, samples=8, seconds=0.15, longest_s=2.0)
@@ -62,7 +62,7 @@ def verify(
     progress: Progress | None = None,
     measure_one: Callable[[Visit], Measurement] | None = None,
 ) -> dict[str, Any]:
-    """The accuracy report of ``device`` over ``models`` (references). A model that fails is listed with its reason.
+    """The accuracy report of ``device`` over ``models`` (see :func:`case_of`). One that fails is listed with its reason.
 
     ``measure_one`` measures a visit; by default in a fresh process on the CPU, in this one on a GPU.
     """
@@ -117,6 +117,15 @@ def verify(
     )
 
 
+def case_of(name: str) -> tuple[str, tuple[InputSpec, ...]]:
+    """(reference, inputs) of a listed model: ``REFERENCE``, or ``REFERENCE SHAPE`` for one with an input of its own."""
+    reference, _, shape = name.rpartition(" ")
+    try:
+        return (reference, (parse_input(shape),)) if reference else (name, ())
+    except UsageError:  # a path with a blank
+        return name, ()
+
+
 class _Sources:
     """The visit of a reference: of itself, or for onnxruntime of its export, made at first need."""
 
@@ -125,15 +134,16 @@ class _Sources:
         self._files: dict[str, str] = {}
 
     def __call__(self, name: str) -> Visit:
-        visit = self._visit
-        if visit.runner != "onnxruntime" or Path(name).exists() or not is_torch_reference(name):
-            return replace(visit, reference=name)
+        reference, own = case_of(name)
+        visit = replace(self._visit, inputs=own or self._visit.inputs)
+        if visit.runner != "onnxruntime" or Path(reference).exists() or not is_torch_reference(reference):
+            return replace(visit, reference=reference)
         if name not in self._files:
             from cnnprof.measure.export_torch import export
 
             target = self._folder / str(len(self._files)) / "model.onnx"
             target.parent.mkdir()
-            export(name, target, inputs=visit.inputs, batch=visit.batch)
+            export(reference, target, inputs=visit.inputs, batch=visit.batch)
             self._files[name] = str(target)
         return replace(visit, reference=self._files[name], inputs=(), batch=None)
 
@@ -223,7 +233,8 @@ def coincidence(models: Sequence[str], device: CalibratedDevice, inputs: Sequenc
     total = same = 0
     for name in models:
         try:
-            graph = load_graph(name, inputs=inputs)
+            reference, own = case_of(name)
+            graph = load_graph(reference, inputs=own or inputs)
         except CnnprofError:
             continue
         for kernel in lower(graph, "torch"):

@@ -17,10 +17,10 @@ from scipy import stats
 from cnnprof.api import load
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.errors import ModelError
-from cnnprof.frontends.inputs import parse_inputs
+from cnnprof.frontends.inputs import InputSpec, parse_inputs
 from cnnprof.ir import GraphBuilder, ModelSource, Op, Role, Tensor
 from cnnprof.measure.accuracy import Compared, report, shares, spearman
-from cnnprof.measure.accuracy_models import MODELS
+from cnnprof.measure.accuracy_models import MODELS, SWEEP
 from cnnprof.measure.fresh import in_fresh_process
 from cnnprof.measure.measurement import Measurement
 from cnnprof.measure.run import measure
@@ -28,7 +28,7 @@ from cnnprof.measure.runner import LayerTimes
 from cnnprof.measure.session import Plan
 from cnnprof.measure.synthetic import synthetic_network
 from cnnprof.measure.synthetic_onnx import random_weights, synthetic_model
-from cnnprof.measure.verify import Visit, measure_visit, verify
+from cnnprof.measure.verify import Visit, case_of, measure_visit, verify
 from cnnprof.predict.kernels import CLASSES
 
 
@@ -231,6 +231,25 @@ def test_references_are_exported_once(calibrated: CalibratedDevice, monkeypatch:
     verify(calibrated, ["torchvision:squeezenet1_1"], batch=1, measure_one=take)
     assert exported == ["torchvision:squeezenet1_1"] and len(visits) == 2
     assert not Path(visits[0].reference).exists()  # nothing is left behind
+
+
+def test_a_listed_model_may_have_an_input_of_its_own(
+    calibrated: CalibratedDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cnnprof.measure.export_torch as module
+
+    seen = []
+
+    def export(reference: str, target: Path, *, inputs: tuple[InputSpec, ...], batch: int | None) -> None:
+        seen.append((reference, [spec.shape for spec in inputs], batch))
+        graph = synthetic_network(0, 10)
+        target.write_bytes(synthetic_model(graph, random_weights(graph, 0)))
+
+    monkeypatch.setattr(module, "export", export)
+    verify(calibrated, ["torchvision:squeezenet1_1 4x3x64x64"], measure_one=lambda _: measurement(0.010))
+    assert seen == [("torchvision:squeezenet1_1", [(4, 3, 64, 64)], None)]
+    assert case_of("my models/net.onnx") == ("my models/net.onnx", ())
+    assert all(case_of(name)[1] and 1 <= case_of(name)[1][0].shape[0] <= 32 for name in SWEEP)
 
 
 def test_really_in_a_fresh_process(calibrated: CalibratedDevice, files: list[str]) -> None:
