@@ -23,7 +23,7 @@ from cnnprof.ir import Graph
 from cnnprof.measure.calibrate import Calibration, calibrate, keep
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
 from cnnprof.measure.clock import Clock
-from cnnprof.measure.cuda import Cuda, CudaClock, CudaFacts, graph_replay_s
+from cnnprof.measure.cuda import Cuda, CudaClock, CudaFacts, first_line, graph_replay_s
 from cnnprof.measure.cuda_torch import TorchCuda, anchor_on
 from cnnprof.measure.gpu_trace import in_place, seconds_by_op
 from cnnprof.measure.profiler_torch import Profiled, profiled
@@ -64,7 +64,16 @@ class CudaNetworks:
         self.graphs: list[NetSample] = list(graphs)
 
     def __call__(self, index: int, graph: Graph, clock: Clock) -> NetSample:
-        """Raises :class:`DeviceError` where the profiler sees no kernels."""
+        """Raises :class:`DeviceError` where the profiler sees no kernels, or the device fails."""
+        try:
+            return self._measured(index, graph, clock)
+        except RuntimeError as error:
+            raise DeviceError(
+                f"calibrate: network {graph.source.name} failed on CUDA: {first_line(error)}",
+                "make room on the device, then go on with --resume",
+            ) from error
+
+    def _measured(self, index: int, graph: Graph, clock: Clock) -> NetSample:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(index)
             module = SyntheticModule(graph).eval()

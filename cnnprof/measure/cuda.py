@@ -19,7 +19,18 @@ from cnnprof.measure.memory_record import MeasuredMemory
 from cnnprof.measure.session import take_sample
 from cnnprof.measure.statistics import quantile
 
-__all__ = ["Cuda", "CudaClock", "CudaFacts", "Events", "Profiler", "driver_in", "gpu_in", "graph_replay_s", "median_s"]
+__all__ = [
+    "Cuda",
+    "CudaClock",
+    "CudaFacts",
+    "Events",
+    "Profiler",
+    "driver_in",
+    "first_line",
+    "gpu_in",
+    "graph_replay_s",
+    "median_s",
+]
 
 Run = Callable[[], object]
 
@@ -111,6 +122,11 @@ class CudaFacts:
 
     def versions(self) -> dict[str, str]:
         return {**installed("torch"), "cuda": self.cuda, "cudnn": self.cudnn, "driver": self.driver}
+
+
+def first_line(error: Exception) -> str:
+    """What CUDA's errors say before they tell what one might set in the environment."""
+    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def driver_in(text: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from cnnprof.errors import DeviceError, ModelError
-from cnnprof.measure.cuda import Cuda, CudaFacts, driver_in
+from cnnprof.measure.cuda import Cuda, CudaFacts, driver_in, first_line
 from cnnprof.measure.memory_record import MeasuredMemory
 from cnnprof.measure.profiler_torch import TorchProfiler
 
@@ -35,13 +36,23 @@ class TorchEvents:
 
 
 class TorchCuda:
-    """The current CUDA device. Raises :class:`DeviceError` where torch sees none."""
+    """The current CUDA device. Raises :class:`DeviceError` where torch sees none, or can't compute on it."""
 
     def __init__(self) -> None:
-        if not torch.cuda.is_available():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a driver that is too old: there is no device then
+            there = torch.cuda.is_available()
+        if not there:
             raise DeviceError(
                 "--device cuda: torch sees no CUDA device", "use --device cpu, or install a CUDA build of torch"
             )
+        try:
+            torch.ones(1, device="cuda").add_(1).item()
+        except RuntimeError as error:
+            raise DeviceError(
+                f"--device cuda: torch can't compute on it: {first_line(error)}",
+                "another process may hold it, or this torch wasn't built for it; use --device cpu",
+            ) from error
         self.events = TorchEvents()
         self.profiler = TorchProfiler()
 
@@ -67,9 +78,8 @@ class TorchCuda:
         try:
             return _captured(call)
         except RuntimeError as error:
-            text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise ModelError(
-                f"a CUDA graph can't be captured: {text[:200]}",
+                f"a CUDA graph can't be captured: {first_line(error)}",
                 "the model waits for the device or copies to the host; measure it without --cuda-graph",
             ) from error
 

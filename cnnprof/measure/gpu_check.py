@@ -23,7 +23,7 @@ from typing import Any
 from cnnprof.devices.store import write_whole
 from cnnprof.errors import CnnprofError, UsageError
 from cnnprof.measure.accuracy import Compared, report
-from cnnprof.measure.cuda import Cuda
+from cnnprof.measure.cuda import Cuda, first_line
 from cnnprof.measure.gpu_check_parts import Profiles, check_memory, check_timing, judge_model, measured_again, works
 
 __all__ = ["MEMORY_MODELS", "MODELS", "Check", "main"]
@@ -98,6 +98,7 @@ class Check:
             self._step(model, partial(self._judge, model), least_s=_FOR_MEMORY_S + self._longest_s)
         if self._profiles is None:
             self._skipped += [f"{model}: no calibration" for model in self._models]
+        self.__dict__.pop("_anchor", None)  # it would count as memory in use
         for model in self._memory_models:
             self._step(f"memory {model}", partial(self._check_memory, model))
         for model in reversed(tuple(self._eager)):
@@ -118,8 +119,7 @@ class Check:
             self._failed[name] = str(error)
         except Exception as error:
             # One step that breaks must not cost the others: a GPU may not be there a second time.
-            text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-            self._failed[name] = f"{type(error).__name__}: {text[:200]}"
+            self._failed[name] = f"{type(error).__name__}: {first_line(error)}"
         if name in self._models:
             self._longest_s = max(self._longest_s, self._now() - began)
         gc.collect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from fake_clock import FakeClock
 from fake_cuda import FACTS, FLUSH_NS, GRAPH_GAP_NS, GRAPH_NS, HOST_NS, FakeCuda, QuietHost
+from rich.console import Console
 from torch import nn
 
 from cnnprof.api import load
@@ -22,6 +24,7 @@ from cnnprof.measure.profiler_torch import TorchProfiler, event_of, kernel_layer
 from cnnprof.measure.run import l2_flush_for, measure, runner_for
 from cnnprof.measure.runner_torch import TorchRunner
 from cnnprof.measure.session import Plan, run_session
+from cnnprof.render.latency_text import print_measurement
 
 QUICK = Plan(visits=3, samples=3, seconds=0.0, warm_up_runs=3)
 NS = 1e-9
@@ -91,6 +94,19 @@ def test_layers_are_kernel_times_and_the_rest_is_the_gap(graph: Graph) -> None:
     assert gpu["graph_s"] == pytest.approx((GRAPH_NS + 8226 + 3 * GRAPH_GAP_NS) * NS)
     assert gpu["host_bound"] is True  # 28 µs against 19 µs
     assert (result.title, result.versions["driver"]) == (FACTS.name, "550.54.15")
+
+
+def test_the_terminal_says_who_is_the_limit(graph: Graph) -> None:
+    made = runner(graph, FakeCuda())
+    result = measure(made, graph, plan=QUICK)
+    made.close()
+    console = Console(width=120, record=True, file=io.StringIO())
+    print_measurement(console, "small", result.to_dict(), top=3)
+    # 24 + 1 + 2.169 µs end to end; the kernels' 8.226 are 30 % of it, 18.943 are left.
+    assert (
+        "GPU: 4 kernels, 8.23 µs in all, busy 30%, idle 18.9 µs, as a CUDA graph 19.2 µs: the host is the limit"
+        in console.export_text()
+    )
 
 
 def test_a_cuda_graph_is_not_bound_by_the_host(graph: Graph) -> None:
