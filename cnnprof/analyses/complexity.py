@@ -13,6 +13,7 @@ from operator import attrgetter
 
 from cnnprof.ir import Graph, Op, Role, Tensor
 from cnnprof.ir.collection import collection_paused
+from cnnprof.ir.record import quick_init
 from cnnprof.ops.bind import bind
 from cnnprof.ops.rules import free
 from cnnprof.ops.spec import RULE_FAILURES, Call, Formula, Memory, OpSpec
@@ -25,6 +26,7 @@ Bounds = tuple[int, int | None]
 Metric = Callable[["LayerCost"], int]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCost:
     """What one op costs in one run of the graph (already times its ``repeat``).
@@ -117,6 +119,9 @@ class Complexity:
     @cached_property
     def work(self) -> Work:
         """The work vector, each component totalled on its own."""
+        if not self._branching:
+            found = [row.work for row in self.rows if row.work is not None]
+            return Work(*(sum([getattr(work, name) for work in found]) for name in Work.__slots__))
         return Work(*(self.total(_component(name)) for name in Work.__slots__))
 
     @property
@@ -203,7 +208,7 @@ def _component(name: str) -> Metric:
 def complexity(graph: Graph) -> Complexity:
     """Cost every op of ``graph``, linear in ops. Raises nothing: what can't be counted is unknown."""
     weights = _WeightLedger(graph)
-    rows = tuple(_cost(graph, op, weights) for op in graph.ops)
+    rows = tuple([_cost(graph, op, weights) for op in graph.ops])
     return Complexity(
         rows=rows,
         op_types=tuple(op.op_type for op in graph.ops),
@@ -242,7 +247,7 @@ class _WeightLedger:
             for out in op.present_outputs:
                 self._carried[out] = tuple(found)
             return []
-        return [t for t in dict.fromkeys(found) if self._left.pop(t.name, None) is not None]
+        return [t for t in found if self._left.pop(t.name, None) is not None]
 
     def _passes_on(self, op: Op) -> bool:
         entry = spec(op.kind)
@@ -259,8 +264,11 @@ def _cost(graph: Graph, op: Op, weights: _WeightLedger) -> LayerCost:
     call, entry, times = bind(graph, op), spec(op.kind), op.execution.repeat
     work, reason = _work(call, entry, op)
     owned = weights.take(op)
-    parameters = [t for t in owned if t.role is Role.PARAMETER]
-    buffers = [t for t in owned if t.role is Role.BUFFER]
+    held = [0, 0, 0, 0]  # parameters, their bytes, buffers, their bytes
+    for tensor in owned:
+        at = 0 if tensor.role is Role.PARAMETER else 2
+        held[at] += tensor.elements or 0
+        held[at + 1] += tensor.nbytes or 0
     read, written, fresh = _traffic(op, call, entry)
     return LayerCost(
         name=op.name,
@@ -268,10 +276,10 @@ def _cost(graph: Graph, op: Op, weights: _WeightLedger) -> LayerCost:
         zero_by_definition=entry is not None and entry.work is free,
         reason=reason,
         formula=_formula(call, entry),
-        parameters=sum(t.elements or 0 for t in parameters),
-        parameter_bytes=sum(t.nbytes or 0 for t in parameters),
-        buffers=sum(t.elements or 0 for t in buffers),
-        buffer_bytes=sum(t.nbytes or 0 for t in buffers),
+        parameters=held[0],
+        parameter_bytes=held[1],
+        buffers=held[2],
+        buffer_bytes=held[3],
         activation_elements=_activation_elements(call, entry) * times,
         activation_bytes=_times(fresh, times),
         bytes_read=_times(read, times),
@@ -310,23 +318,25 @@ def _activation_elements(call: Call, entry: OpSpec | None) -> int:
 def _traffic(op: Op, call: Call, entry: OpSpec | None) -> tuple[int | None, int | None, int | None]:
     """(bytes read, bytes written, bytes of new memory): each distinct tensor once; a view moves nothing."""
     outputs = [t for t in call.outputs if t is not None]
-    sources = {t.storage_name for t in call.inputs if t is not None}
-    fresh = [t for t in outputs if t.storage_name not in sources]
+    inputs = {t.name: t for t in call.inputs if t is not None}
+    sources = {t.storage or t.name for t in inputs.values()}
+    fresh = [t for t in outputs if (t.storage or t.name) not in sources]
     moves = fresh or op.writes_in_place or (entry is not None and entry.arithmetic and outputs)
     if not moves or (entry is not None and entry.memory is Memory.VIEW and not fresh):
         return 0, 0, 0
-    reads = (
-        {}
-        if entry is not None and entry.memory is Memory.METADATA
-        else {t.name: t for t in call.inputs if t is not None}
-    )
-    return _bytes(reads.values()), _bytes(outputs), _bytes(fresh)
+    reads = () if entry is not None and entry.memory is Memory.METADATA else inputs.values()
+    written = _bytes(outputs)
+    return _bytes(reads), written, written if len(fresh) == len(outputs) else _bytes(fresh)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int | None:
-    sizes = [t.nbytes for t in tensors]
-    known = [size for size in sizes if size is not None]
-    return None if len(known) != len(sizes) else sum(known)
+    total = 0
+    for tensor in tensors:
+        nbytes = tensor.nbytes
+        if nbytes is None:
+            return None
+        total += nbytes
+    return total
 
 
 def _times(value: int | None, times: int) -> int | None:

@@ -31,10 +31,7 @@ class GraphBuilder:
         self._storage_bytes: dict[str, int] = {}
         self._released: dict[str, int] = {}
         self._suffix: dict[str, int] = {}
-
-    @property
-    def tensors(self) -> Mapping[str, Tensor]:
-        return MappingProxyType(self._tensors)
+        self.tensors: Mapping[str, Tensor] = MappingProxyType(self._tensors)
 
     def add_tensor(self, tensor: Tensor) -> Tensor:
         if tensor.name in self._tensors:
@@ -46,14 +43,15 @@ class GraphBuilder:
         """Append ``op``; ``outputs`` are the records of its present outputs, in any order."""
         if op.name in self._op_names:
             raise GraphError(f"op {op.name!r} is defined twice", "every op needs a name of its own")
+        tensors = self._tensors
         for name in op.inputs:
-            if name is not None and name not in self._tensors:
+            if name is not None and name not in tensors:
                 raise GraphError(
                     f"op {op.name!r} ({op.op_type}) reads {name!r}, which nothing before it makes",
                     "the graph has an undefined input or a cycle",
                 )
         made = {tensor.name: tensor for tensor in outputs}
-        if set(made) != set(op.present_outputs):
+        if made.keys() != set(op.present_outputs):
             raise GraphError(
                 f"op {op.name!r} ({op.op_type}): expected records of {sorted(op.present_outputs)}, got {sorted(made)}"
             )

@@ -8,7 +8,10 @@ __all__ = ["DType"]
 
 
 class DType(Enum):
-    """An element type. ``value`` is its name as printed; ``bits`` its width; 0 = no fixed width."""
+    """An element type. ``value`` is its name as printed; ``bits`` the width of one element, 0 = no fixed width."""
+
+    bits: int
+    is_float: bool
 
     FLOAT64 = "float64"
     FLOAT32 = "float32"
@@ -36,24 +39,18 @@ class DType(Enum):
     OPAQUE = "opaque"  # sequences, optionals and anything else that is no tensor
     UNKNOWN = "unknown"
 
+    __hash__ = object.__hash__  # Enum's own is Python; members are single objects
+
     def __init__(self, name: str) -> None:
         digits = "".join(c for c in name if c.isdigit())
-        # An attribute, not a table: every tensor's size asks for it.
-        self._bits = 8 if name == "bool" else int(digits) if digits else 0
-
-    @property
-    def bits(self) -> int:
-        """Width of one element in bits; 0 where there is no fixed width."""
-        return self._bits
-
-    @property
-    def is_float(self) -> bool:
-        return self.value.startswith(("float", "bfloat", "complex"))
+        # Attributes, not properties or tables: every tensor's size asks for them.
+        self.bits = 8 if name == "bool" else int(digits) if digits else 0
+        self.is_float = name.startswith(("float", "bfloat", "complex"))
 
     @property
     def is_integer(self) -> bool:
-        return self.value.startswith(("int", "uint"))
+        return str(self.value).startswith(("int", "uint"))
 
     def nbytes(self, elements: int) -> int:
         """Bytes that ``elements`` packed elements take, rounded up to a whole byte."""
-        return (elements * self._bits + 7) // 8
+        return (elements * self.bits + 7) // 8

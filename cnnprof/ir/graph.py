@@ -94,10 +94,14 @@ class Graph:
     def storages(self) -> Mapping[str, int]:
         """Storage name -> bytes. Tensors of unknown size count as 0 here; analyses must say so."""
         sizes: dict[str, int] = {}
+        stated = self.storage_bytes
         for tensor in self.tensors.values():
-            key = tensor.storage_name
-            sizes[key] = max(sizes.get(key, 0), tensor.nbytes or 0)
-        sizes.update(self.storage_bytes)
+            key = tensor.storage or tensor.name
+            if key in stated:
+                sizes[key] = stated[key]
+            else:
+                sizes[key] = max(sizes.get(key, 0), tensor.nbytes or 0)
+        sizes.update(stated)
         return sizes
 
     @cached_property

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from cnnprof.ir.record import quick_init
+
 __all__ = ["NO_ATTRIBUTES", "ONCE", "UNKNOWN_KIND", "Execution", "Op"]
 
 UNKNOWN_KIND = "unknown"
@@ -31,6 +33,7 @@ class Execution:
 ONCE = Execution()
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Op:
     """An operator: canonical ``kind`` and attributes, ordered inputs and outputs.
@@ -53,11 +56,11 @@ class Op:
 
     @property
     def present_inputs(self) -> tuple[str, ...]:
-        return tuple(name for name in self.inputs if name is not None)
+        return self.inputs if None not in self.inputs else tuple(n for n in self.inputs if n is not None)  # type: ignore[return-value]
 
     @property
     def present_outputs(self) -> tuple[str, ...]:
-        return tuple(name for name in self.outputs if name is not None)
+        return self.outputs if None not in self.outputs else tuple(n for n in self.outputs if n is not None)  # type: ignore[return-value]
 
     @property
     def writes_in_place(self) -> bool:

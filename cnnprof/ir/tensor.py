@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from cnnprof.ir.dtype import DType
+from cnnprof.ir.record import quick_init
 
 __all__ = ["Role", "Shape", "Tensor"]
 
@@ -16,6 +17,8 @@ Shape = tuple[int, ...]
 class Role(Enum):
     """What a tensor is for; see the counting convention for who counts as a parameter."""
 
+    __hash__ = object.__hash__  # Enum's own is Python; members are single objects
+
     INPUT = "input"
     PARAMETER = "parameter"
     BUFFER = "buffer"
@@ -23,6 +26,7 @@ class Role(Enum):
     ACTIVATION = "activation"
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """One tensor, by name. Weights' values are never kept.
@@ -51,9 +55,10 @@ class Tensor:
     @property
     def nbytes(self) -> int | None:
         """Bytes of the packed elements, or None where shape or width is unknown."""
-        if self.shape is None or self.dtype is DType.UNKNOWN:
+        shape, dtype = self.shape, self.dtype
+        if shape is None or dtype is DType.UNKNOWN:
             return None
-        return self.dtype.nbytes(math.prod(self.shape))
+        return (math.prod(shape) * dtype.bits + 7) // 8
 
     @property
     def storage_name(self) -> str:

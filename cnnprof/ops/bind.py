@@ -14,7 +14,7 @@ def bind(graph: Graph, op: Op) -> Call:
     tensors = graph.tensors
     return Call(
         op.op_type,
-        tuple(None if name is None else tensors[name] for name in op.inputs),
-        tuple(None if name is None else tensors[name] for name in op.outputs),
+        tuple([None if name is None else tensors[name] for name in op.inputs]),
+        tuple([None if name is None else tensors[name] for name in op.outputs]),
         op.attributes,
     )

@@ -9,6 +9,8 @@ Canonical attributes, one entry per spatial axis in tensor order: ``kernel``, ``
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 
 from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, UncountableError
@@ -102,18 +104,29 @@ def conv_formula(call: Call) -> Formula:
 
 
 def _axes(call: Call, spatial: list[AxisMap]) -> Axes:
+    return _placed_axes(spatial, call.get("channels_last", False), len(call.shape(0)))
+
+
+def _placed_axes(spatial: Sequence[AxisMap], channels_last: bool, rank: int) -> Axes:
     # A unit sees every channel of its group; groups don't change which *positions* it sees.
-    if call.get("channels_last", False):
+    if channels_last:
         return Axes((Same(0), *spatial, All()))
-    batched = len(call.shape(0)) == len(spatial) + 2
+    batched = rank == len(spatial) + 2
     return Axes((*([Same(0)] if batched else []), All(), *spatial))
 
 
+@lru_cache(maxsize=1024)
+def _slides(
+    axes: Shape, rows: tuple[tuple[int, int, int, tuple[int, int]], ...], channels_last: bool, rank: int
+) -> Axes:
+    maps = [Slide(axis, k, s, d, pad[0]) for axis, (k, s, d, pad) in zip(axes, rows, strict=True)]
+    return _placed_axes(maps, channels_last, rank)
+
+
 def conv_window(call: Call, _output: int) -> tuple[Relation | None, ...]:
-    rows = window_rows(call)
-    axes = spatial_axes(call, len(rows))
-    maps: list[AxisMap] = [Slide(axis, k, s, d, pad[0]) for axis, (k, s, d, pad) in zip(axes, rows, strict=True)]
-    return (_axes(call, maps), *(None for _ in call.inputs[1:]))
+    rows = tuple(window_rows(call))
+    axes = _slides(spatial_axes(call, len(rows)), rows, call.get("channels_last", False), len(call.shape(0)))
+    return (axes, *[None] * (len(call.inputs) - 1))
 
 
 def conv_transpose_window(call: Call, _output: int) -> tuple[Relation | None, ...]:

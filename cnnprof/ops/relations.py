@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from cnnprof.ir.tensor import Shape
-from cnnprof.ops.rules import everything
+from cnnprof.ops.rules import everything, same
 from cnnprof.ops.spec import Call
 from cnnprof.ops.window import Axes, AxisMap, Chain, DataDependent, Fixed, Relation, Reshape, Same
 
@@ -23,11 +23,6 @@ __all__ = [
     "transposed",
     "unpredictable",
 ]
-
-
-def same(rank: int) -> Axes:
-    """Every position from the same position."""
-    return Axes(tuple(Same(axis) for axis in range(rank)))
 
 
 def transposed(perm: Sequence[int]) -> Axes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.spec import Call, Formula, WorkRule
 from cnnprof.ops.window import All, Axes, AxisMap, Fixed, Relation, Same
@@ -18,6 +20,7 @@ __all__ = [
     "per_output",
     "pointwise_window",
     "product",
+    "same",
     "same_shape",
 ]
 
@@ -60,8 +63,17 @@ def dims(count: int) -> range:
     return range(2, 2 + count)
 
 
+@lru_cache(maxsize=64)
+def same(rank: int) -> Axes:
+    """Every position from the same position."""
+    return Axes(tuple(Same(axis) for axis in range(rank)))
+
+
+@lru_cache(maxsize=4096)
 def broadcast_axes(shape: Shape, out: Shape) -> Axes:
     """How an operand of ``shape`` is read by an elementwise result of ``out`` (NumPy rules)."""
+    if shape == out:
+        return same(len(shape))
     offset = len(out) - len(shape)
     maps: list[AxisMap] = []
     for axis, size in enumerate(shape):

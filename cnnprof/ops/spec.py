@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from cnnprof.ir.op import NO_ATTRIBUTES
+from cnnprof.ir.record import quick_init
 from cnnprof.ir.tensor import Role, Shape, Tensor
 from cnnprof.ops.window import Relation
 from cnnprof.ops.work import Work
@@ -44,6 +45,7 @@ class UncountableError(Exception):
 RULE_FAILURES = (UncountableError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Call:
     """One operator with its tensors resolved, as every rule sees it.
@@ -121,6 +123,7 @@ class Call:
         return Call(self.op_type, chosen, self.outputs, attributes, self.opset)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Formula:
     """A time-complexity formula after He & Sun 2015: in symbols, and with its numbers filled in."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 
 from cnnprof.ops import (
@@ -153,6 +153,7 @@ def lookup(name: str) -> bool:
     return bool(_rows(name))
 
 
+@lru_cache(maxsize=4096)
 def _rows(name: str) -> tuple[tuple[Spelling, OpSpec], ...]:
     table = spellings()
     rows = table.get(name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnnprof.ir.record import quick_init
 from cnnprof.ir.tensor import Shape
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Same:
     """Input index = output index along ``axis`` (of the output)."""
@@ -38,6 +40,7 @@ class Same:
     axis: int
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Slide:
     """Convolution, pooling, slicing, cropping, padding, concatenation: output o along ``axis`` reads
@@ -50,6 +53,7 @@ class Slide:
     pad: int = 0
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Spread:
     """Transposed convolution: input i reaches every o = i·stride − pad + k·dilation, k in [0, kernel)."""
@@ -74,6 +78,7 @@ class All:
     """Every position of the input axis, whatever the output index (reductions, dense layers, attention)."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Fixed:
     """One position of the input axis, whatever the output index (broadcast size-1 axes, select)."""
@@ -84,6 +89,7 @@ class Fixed:
 AxisMap = Same | Slide | Spread | Lookup | All | Fixed
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Axes:
     """One map per input axis; the positions read are their product."""

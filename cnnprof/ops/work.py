@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnnprof.ir.record import quick_init
+
 __all__ = ["NO_WORK", "Work"]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Work:
     """Exact integer counts for one execution. Transcendentals are apart and never in ``flops``.

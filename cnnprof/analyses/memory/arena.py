@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cnnprof.analyses.memory.liveness import Lifetime, Liveness
+from cnnprof.ir.record import quick_init
 
 __all__ = ["Arena", "Placement", "lower_bound", "plan_arena"]
 
@@ -29,6 +30,7 @@ _CLOSE = 1.04  # of the bound
 _GOOD_ENOUGH = 1.002
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Placement:
     """``storage`` (index in the schedule) stands at ``offset`` bytes for its whole life."""

@@ -7,15 +7,18 @@ While a step runs, everything it reads and everything it makes is alive.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
 from cnnprof.analyses.memory.schedule import Schedule
+from cnnprof.ir.record import quick_init
 
-__all__ = ["Lifetime", "Liveness", "liveness", "peak_of"]
+__all__ = ["Lifetime", "Liveness", "least_possible_peak", "liveness", "peak_at_sizes", "peak_of"]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Lifetime:
     """Steps (both inclusive) during which a storage is alive; ``end`` >= the number of steps means: never
@@ -68,6 +71,28 @@ def peak_of(schedule: Schedule) -> int:
     return max(live_bytes, default=sum(s.nbytes for s in schedule.storages if s.resident))
 
 
+def peak_at_sizes(schedule: Schedule, live: Liveness, sizes: Sequence[int]) -> int:
+    """The peak of ``schedule``, whose lifetimes ``live`` holds, if storage number i took ``sizes[i]`` bytes."""
+    count = len(schedule.steps)
+    resident = sum(size for size, storage in zip(sizes, schedule.storages, strict=True) if storage.resident)
+    change = [0] * (count + 1)
+    for life in live.lifetimes:
+        nbytes = sizes[life.storage]
+        change[life.start] += nbytes
+        if life.end + 1 < count:
+            change[life.end + 1] -= nbytes
+    change[0] += resident
+    return max(accumulate(change[:count]), default=resident)
+
+
+def least_possible_peak(schedule: Schedule) -> int:
+    """Bytes that no order of the steps can go below: the residents, and what a single step touches."""
+    storages = schedule.storages
+    sizes = [0 if storage.resident else storage.nbytes for storage in storages]
+    most = max((sum([sizes[at] for at in step.touches]) for step in schedule.steps), default=0)
+    return most + sum(storage.nbytes for storage in storages if storage.resident)
+
+
 def _sweep(schedule: Schedule) -> tuple[tuple[int, ...], list[tuple[int, int, int]]]:
     """Bytes alive at each step, and (storage, first step, last step) of everything that isn't resident."""
     count = len(schedule.steps)
@@ -76,7 +101,8 @@ def _sweep(schedule: Schedule) -> tuple[tuple[int, ...], list[tuple[int, int, in
     end = [0] * len(storages)
     for at, step in enumerate(schedule.steps):
         for storage in step.touches:
-            start.setdefault(storage, at)
+            if storage not in start:
+                start[storage] = at
             end[storage] = at
     held = schedule.held_until
     change = [0] * (count + 1)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from cnnprof.analyses.memory.checkpoint import checkpoint, module_paths
 from cnnprof.analyses.memory.inplace import in_place, in_place_candidates
-from cnnprof.analyses.memory.liveness import Liveness, peak_of
+from cnnprof.analyses.memory.liveness import Liveness, least_possible_peak, peak_at_sizes, peak_of
 from cnnprof.analyses.memory.reorder import reorder
 from cnnprof.analyses.memory.result import Saving, WhatIf
-from cnnprof.analyses.memory.schedule import Schedule, retype
+from cnnprof.analyses.memory.schedule import Schedule, retyped_sizes
 from cnnprof.ir import DType, Graph
 
 __all__ = ["savings"]
@@ -23,9 +23,9 @@ _STEPS_TIMES_MODULES = 400_000
 def savings(graph: Graph, schedule: Schedule, live: Liveness, what_if: WhatIf) -> tuple[Saving, ...]:
     """Measures that save anything, by what they save. Savings don't add up: each is taken alone."""
     found = [
-        *_types(graph.mode, schedule, what_if),
+        *_types(graph.mode, schedule, live, what_if),
         *_in_place(schedule, live),
-        *_order(schedule),
+        *_order(schedule, live),
         *(_checkpoints(schedule) if graph.mode == "training" and not what_if.checkpointed else ()),
     ]
     before = live.peak_bytes
@@ -40,7 +40,7 @@ def savings(graph: Graph, schedule: Schedule, live: Liveness, what_if: WhatIf) -
 _Found = Iterator[tuple[str, str, int]]
 
 
-def _types(mode: str, schedule: Schedule, what_if: WhatIf) -> _Found:
+def _types(mode: str, schedule: Schedule, live: Liveness, what_if: WhatIf) -> _Found:
     if what_if.checkpointed or what_if.weight_dtype or what_if.activation_dtype:
         return
     for what, detail, weights, activations in (
@@ -50,8 +50,8 @@ def _types(mode: str, schedule: Schedule, what_if: WhatIf) -> _Found:
     ):
         if mode == "training" and weights is DType.INT8:
             continue
-        changed = retype(schedule, weights, activations, what_if.rounding_bytes)
-        yield what, detail, peak_of(changed)
+        sizes = retyped_sizes(schedule, weights, activations, what_if.rounding_bytes)
+        yield what, detail, peak_at_sizes(schedule, live, sizes)
 
 
 def _in_place(schedule: Schedule, live: Liveness) -> _Found:
@@ -65,7 +65,9 @@ def _in_place(schedule: Schedule, live: Liveness) -> _Found:
     yield "in place", detail, peak_of(in_place(schedule, candidates))
 
 
-def _order(schedule: Schedule) -> _Found:
+def _order(schedule: Schedule, live: Liveness) -> _Found:
+    if live.peak_bytes <= least_possible_peak(schedule):
+        return
     best = reorder(schedule)
     yield "execution order", f"{best.method} (heuristic)", best.peak_bytes
 

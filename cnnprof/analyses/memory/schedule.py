@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from cnnprof.ir import DType, Graph, Op, Role, Tensor
+from cnnprof.ir.record import quick_init
 
-__all__ = ["Category", "Schedule", "Step", "Storage", "build_schedule", "retype"]
+__all__ = ["Category", "Schedule", "Step", "Storage", "build_schedule", "retype", "retyped_sizes"]
 
 
 class Category(Enum):
@@ -29,12 +30,15 @@ class Category(Enum):
     SAVED = "saved for backward"
     GRADIENT = "gradient"
 
+    __hash__ = object.__hash__  # Enum's own is Python; members are single objects
+
     @property
     def is_weight(self) -> bool:
         return self in _WEIGHTS
 
 
 _WEIGHTS = frozenset({Category.PARAMETER, Category.BUFFER, Category.CONSTANT, Category.OPTIMIZER})
+_WITH_WEIGHTS = _WEIGHTS | {Category.GRADIENT}
 _BY_ROLE = {
     Role.PARAMETER: Category.PARAMETER,
     Role.BUFFER: Category.BUFFER,
@@ -44,6 +48,7 @@ _BY_ROLE = {
 }
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Storage:
     """One piece of memory. ``tensor`` is the first tensor that fills it; ``to_end`` marks graph outputs.
@@ -61,6 +66,7 @@ class Storage:
     dtype: DType = DType.UNKNOWN
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Step:
     """One run of ``op``: the storages it touches (reads, writes or views), each once."""
@@ -131,11 +137,10 @@ def build_schedule(
     rest = _rest_of_optimizer_state(graph, storages)
     storages.extend([rest] if rest else [])
     steps = tuple(
-        Step(op, tuple(dict.fromkeys([place[n] for n in (*op.inputs, *op.outputs) if n is not None])))
-        for op in graph.ops
+        Step(op, tuple({place[n]: None for n in (*op.inputs, *op.outputs) if n is not None})) for op in graph.ops
     )
     held = tuple(graph.released.get(s.name) for s in storages) if graph.released else None
-    unsized = tuple(t.name for t in graph.tensors.values() if t.nbytes is None)
+    unsized = tuple([t.name for t in graph.tensors.values() if t.shape is None or t.dtype is DType.UNKNOWN])
     plain = Schedule(storages=tuple(storages), steps=steps, held_until=held, unsized=unsized)
     return retype(plain, weight_dtype, activation_dtype, rounding_bytes)
 
@@ -148,13 +153,21 @@ def retype(
     multiple (torch's CUDA caching allocator: 512). What-ifs start from the model's sizes, they don't add up."""
     if weight_dtype is None and activation_dtype is None and rounding_bytes == 1:
         return schedule
-    storages = []
+    sizes = retyped_sizes(schedule, weight_dtype, activation_dtype, rounding_bytes)
+    rows = zip(schedule.storages, sizes, strict=True)
+    return replace(schedule, storages=tuple([_sized(storage, nbytes) for storage, nbytes in rows]))
+
+
+def retyped_sizes(
+    schedule: Schedule, weight_dtype: DType | None, activation_dtype: DType | None, rounding_bytes: int = 1
+) -> list[int]:
+    """Bytes of each storage under the what-ifs of :func:`retype`."""
+    sizes = []
     for storage in schedule.storages:
-        follows_weights = storage.category.is_weight or storage.category is Category.GRADIENT
-        wanted = weight_dtype if follows_weights else activation_dtype
-        nbytes = _retyped(storage.model_bytes, storage.dtype, wanted)
-        storages.append(_sized(storage, -(-nbytes // rounding_bytes) * rounding_bytes))
-    return replace(schedule, storages=tuple(storages))
+        wanted = weight_dtype if storage.category in _WITH_WEIGHTS else activation_dtype
+        nbytes = storage.model_bytes if wanted is None else _retyped(storage.model_bytes, storage.dtype, wanted)
+        sizes.append(nbytes if rounding_bytes == 1 else -(-nbytes // rounding_bytes) * rounding_bytes)
+    return sizes
 
 
 def _sized(storage: Storage, nbytes: int) -> Storage:
@@ -216,8 +229,11 @@ def _rest_of_optimizer_state(graph: Graph, storages: Sequence[Storage]) -> Stora
     return Storage(name, name, nbytes, Category.OPTIMIZER, True, False, nbytes, dtype)
 
 
-def _retyped(nbytes: int, dtype: DType, wanted: DType | None) -> int:
+_COMPLEX = (DType.COMPLEX64, DType.COMPLEX128)
+
+
+def _retyped(nbytes: int, dtype: DType, wanted: DType) -> int:
     """Bytes of a storage when its floating-point elements become ``wanted``; integers stay as they are."""
-    if wanted is None or not dtype.is_float or not dtype.bits or dtype.value.startswith("complex"):
+    if not dtype.is_float or not dtype.bits or dtype in _COMPLEX:
         return nbytes
     return -(-nbytes * wanted.bits // dtype.bits)

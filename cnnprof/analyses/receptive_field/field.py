@@ -15,6 +15,7 @@ from cnnprof.analyses.receptive_field.strand import (
     pull_reshape,
     source_strand,
 )
+from cnnprof.ir.record import quick_init
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.window import Axes, DataDependent, Fixed, Relation, Reshape, Same
 
@@ -31,6 +32,7 @@ class Branch:
     centre: Fraction
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class AxisField:
     """One axis of a graph input as a tensor's units read it.
@@ -68,6 +70,8 @@ def pull(field: AxisField, relation: Relation, shape: Shape, *, keeps_all: bool 
     """
     if _unmoved(field, relation):
         return field
+    if isinstance(relation, Axes):
+        return _pull_step(field, relation, shape, keeps_all=keeps_all)
     links = steps(relation)
     for step, size_of in zip(reversed(links), shapes_along(links, shape), strict=True):
         if isinstance(step, DataDependent):
@@ -134,12 +138,16 @@ def _pull_step(field: AxisField, step: Relation, shape: Shape, *, keeps_all: boo
         else:
             is_global = True
             exact = exact and pulled is GLOBAL
-    return replace(
-        field,
-        strands=tuple(strands),
-        is_global=is_global,
-        exact=exact and all(strand.exact for strand in strands),
-        mixed=mixed,
+    return AxisField(
+        tuple(strands),
+        is_global,
+        exact and all([strand.exact for strand in strands]),  # noqa: C419  (short; a list is quicker)
+        field.data_dependent,
+        field.unknown,
+        field.misaligned_by,
+        field.branches,
+        field.gridded_by,
+        mixed,
     )
 
 

@@ -10,9 +10,11 @@ from fractions import Fraction
 from cnnprof.analyses.receptive_field.field import AxisField
 from cnnprof.analyses.receptive_field.propagate import Propagation, propagate
 from cnnprof.analyses.receptive_field.result import AxisWindow, LayerField, ReceptiveFields
-from cnnprof.analyses.receptive_field.sets import unite
+from cnnprof.analyses.receptive_field.sets import fraction, unite
 from cnnprof.ir import Graph
 from cnnprof.ir.tensor import Shape
+
+_ONE = Fraction(1)
 
 __all__ = ["fields_of", "receptive_field"]
 
@@ -85,10 +87,10 @@ def _rows(
                 scope=label[2],
                 input=source,
                 axes=tuple(windows),
-                gridding_layer=next((f.gridded_by for f in fields if f.gridded_by), None),
-                misaligned_by=next((f.misaligned_by for f in fields if f.misaligned_by), None),
-                data_dependent=any(f.data_dependent for f in fields),
-                unknown=any(f.unknown for f in fields),
+                gridding_layer=next(filter(None, [f.gridded_by for f in fields]), None),
+                misaligned_by=next(filter(None, [f.misaligned_by for f in fields]), None),
+                data_dependent=any([f.data_dependent for f in fields]),  # noqa: C419  (short; a list is quicker)
+                unknown=any([f.unknown for f in fields]),  # noqa: C419  (short; a list is quicker)
             )
         )
     return tuple(found)
@@ -98,15 +100,15 @@ def _window(field: AxisField, axis: int, extent: int, shape: Shape) -> AxisWindo
     size: int | None = None
     stride = centre = None
     start: int | None = None
-    density = Fraction(1)
+    density = _ONE
     sizes: tuple[int, ...] = ()
     if len(field.strands) == 1:
         window = field.strands[0].window
         size, stride, density = window.size, window.ratio, window.density
         first = window.at(0)
         start = first.start if first.size else min((p.start for p in window.phases if p.size), default=0)
-        sizes = tuple(phase.size for phase in window.phases)
-        centre = window.centre if len(window.phases) > 1 else Fraction(2 * start + size - 1, 2)
+        sizes = tuple([phase.size for phase in window.phases])
+        centre = window.centre if len(window.phases) > 1 else fraction(2 * start + size - 1, 2)
     elif field.strands:
         stride = min(strand.window.ratio for strand in field.strands)
         first = unite(strand.window.at(0) for strand in field.strands)

@@ -111,25 +111,27 @@ def _visit(graph: Graph, op: Op, fields: dict[str, Fields], relations: dict[str,
         rows = relations[op.name] = relations_of(graph, op)
     for output, row in zip(op.outputs, rows, strict=False):
         if output is not None:
-            reads = [(index, row[index], name) for index, name in read if index < len(row)]
-            made = _output_fields(graph, op, reads, fields)
+            used = [
+                (index, relation, name)
+                for index, name in read
+                if index < len(row) and (relation := row[index]) is not None
+            ]
+            if len(used) == 1 and identity(used[0][1]):
+                fields[output] = fields[used[0][2]]
+                continue
+            made = _output_fields(graph, op, used, fields)
             if made:
                 fields[output] = made
 
 
-def _output_fields(
-    graph: Graph, op: Op, reads: list[tuple[int, Relation | None, str]], fields: Mapping[str, Fields]
-) -> Fields:
-    used = [(index, relation, name) for index, relation, name in reads if relation is not None]
-    if len(used) == 1 and identity(used[0][1]):
-        return fields[used[0][2]]
+def _output_fields(graph: Graph, op: Op, used: list[tuple[int, Relation, str]], fields: Mapping[str, Fields]) -> Fields:
     joins = op.kind == "concat"
     collected: dict[str, list[tuple[AxisField, ...]]] = {}
     for index, relation, name in used:
         shape = graph.tensors[name].shape or ()
         for source_name, axis_fields in fields[name].items():
-            pulled = tuple(pull(field, relation, shape, keeps_all=joins) for field in axis_fields)
-            if any(field.is_global and not field.strands for field in pulled):
+            pulled = tuple([pull(field, relation, shape, keeps_all=joins) for field in axis_fields])
+            if any([field.is_global and not field.strands for field in pulled]):  # noqa: C419  (short; a list is quicker)
                 pulled = _with_local_path(op, index, shape, axis_fields, pulled)
             collected.setdefault(source_name, []).append(pulled)
     along = op.attributes.get("axis", -1) if op.kind in ("concat", "stack") else -1
@@ -156,7 +158,7 @@ def _joined(rows: list[AxisField], op: str, along: int) -> AxisField:
     if len(rows) > 1 and along >= 0 and field.exact and field is not rows[0]:
         pieces = any(digit.axis == along for strand in field.strands for digit in strand.digits)
         field = replace(field, exact=False) if pieces else field  # pieces laid end to end, not read together
-    holes = any(strand.window.has_holes for strand in field.strands)
+    holes = any([strand.window.has_holes for strand in field.strands])  # noqa: C419  (short; a list is quicker)
     if holes != (field.gridded_by is not None):
         field = replace(field, gridded_by=op if holes else None)
     return field

@@ -6,6 +6,7 @@ from cnnprof.ir import Graph, Op, Tensor
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops import table
 from cnnprof.ops.bind import bind
+from cnnprof.ops.rules import same
 from cnnprof.ops.spec import RULE_FAILURES
 from cnnprof.ops.window import Axes, Chain, DataDependent, Relation, Same
 
@@ -26,12 +27,12 @@ def relations_of(graph: Graph, op: Op) -> Relations:
         found = tuple(() if name is None else spec.window(call, index) for index, name in enumerate(op.outputs))
     except RULE_FAILURES:
         return _unknown(graph, op)
+    tensors = call.inputs
     return tuple(
-        tuple(
-            None if name is None else _checked(relation, graph.tensors[name])
-            for name, relation in zip(op.inputs, row, strict=False)
-        )
-        for row in found
+        [
+            tuple([None if t is None else _checked(relation, t) for t, relation in zip(tensors, row, strict=False)])
+            for row in found
+        ]
     )
 
 
@@ -48,9 +49,14 @@ def _unknown(graph: Graph, op: Op) -> Relations:
 
 def identity(relation: Relation) -> bool:
     """True for elementwise reads: every axis where it was."""
-    return isinstance(relation, Axes) and all(
-        isinstance(rule, Same) and rule.axis == axis for axis, rule in enumerate(relation.maps)
-    )
+    if not isinstance(relation, Axes):
+        return False
+    if relation is same(len(relation.maps)):  # nearly always, where it is one
+        return True
+    for axis, rule in enumerate(relation.maps):  # noqa: SIM110  (a generator takes twice as long)
+        if not isinstance(rule, Same) or rule.axis != axis:
+            return False
+    return True
 
 
 def in_place_of(op: Op, index: int, shape: Shape | None) -> Relation | None:
@@ -61,7 +67,7 @@ def in_place_of(op: Op, index: int, shape: Shape | None) -> Relation | None:
     if index != 0 or shape is None:
         return None
     if "norm" in op.kind or op.kind in ("softmax", "log_softmax"):
-        return Axes(tuple(Same(axis) for axis in range(len(shape))))
+        return same(len(shape))
     return None
 
 

@@ -12,10 +12,15 @@ from typing import Any
 from cnnprof.analyses.receptive_field.field import Branch
 from cnnprof.analyses.receptive_field.region import Region, boxes, count
 from cnnprof.analyses.receptive_field.sets import Positions
+from cnnprof.ir.record import quick_init
 
 __all__ = ["AxisWindow", "LayerField", "ReceptiveFields", "SeenInput", "UnitField"]
 
 
+_ONE = Fraction(1)
+
+
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisWindow:
     """A layer's window along one spatial axis of one graph input; lengths in input positions.
@@ -44,6 +49,7 @@ class AxisWindow:
         return None if self.start is None else -self.start
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerField:
     """What a layer's units see of one graph input. ``axes`` are the input's spatial axes in tensor order.
@@ -95,7 +101,8 @@ class LayerField:
     @property
     def density(self) -> Fraction:
         """Share of the hull's positions that are read: the product over the axes."""
-        return prod((axis.density for axis in self.axes), start=Fraction(1))
+        found = [axis.density for axis in self.axes if axis.density != 1]
+        return prod(found, start=Fraction(1)) if found else _ONE
 
     @property
     def aligned(self) -> bool:

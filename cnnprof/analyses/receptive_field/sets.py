@@ -15,6 +15,7 @@ from fractions import Fraction
 from functools import lru_cache
 from math import gcd
 
+from cnnprof.ir.record import quick_init
 from cnnprof.ops.window import Lookup, Slide, Spread
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Positions",
     "Window",
     "compose",
+    "fraction",
     "iter_bits",
     "lookup_window",
     "unite",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Positions:
     """The integers ``start + k`` for every k in [0, size) — or, if ``bits`` isn't 0, for its set bits.
@@ -87,6 +90,7 @@ class Positions:
 
 
 EMPTY = Positions(0, 0)
+fraction = lru_cache(maxsize=4096)(Fraction)  # reducing takes longer than finding one made before
 _ONE = Fraction(1)
 
 
@@ -122,6 +126,7 @@ def unite(sets: Iterable[Positions]) -> Positions:
     return result
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Window:
     """``at(o) = phases[o mod period] + (o div period) · advance``, for every integer o."""
@@ -136,7 +141,7 @@ class Window:
     @property
     def ratio(self) -> Fraction:
         """Input positions per step of the unit: the effective stride."""
-        return Fraction(self.advance, len(self.phases))
+        return fraction(self.advance, len(self.phases))
 
     def at(self, index: int) -> Positions:
         turn, phase = divmod(index, len(self.phases))
@@ -191,12 +196,12 @@ class Window:
     @property
     def centre(self) -> Fraction:
         """Centre of unit 0's hull in input positions, averaged over the phases with the stride taken out."""
-        ratio = self.ratio
-        filled = [(phase, p) for phase, p in enumerate(self.phases) if p.size]
-        if not filled:
-            return Fraction(0)
-        total = sum((p.start + Fraction(p.size - 1, 2) - phase * ratio for phase, p in filled), Fraction(0))
-        return total / len(filled)
+        period, count, doubled = len(self.phases), 0, 0
+        for phase, p in enumerate(self.phases):  # in integers: sums of fractions reduce each term
+            if p.size:
+                count += 1
+                doubled += (2 * p.start + p.size - 1) * period - 2 * phase * self.advance
+        return Fraction(doubled, 2 * period * count) if count else Fraction(0)
 
     @property
     def size(self) -> int:
@@ -210,10 +215,16 @@ class Window:
         """Share of the hull's positions that are read, of the phase with most holes; 1 if nothing is."""
         if not self.has_holes:
             return _ONE
-        return min((Fraction(p.count, p.size) for p in self.phases if p.size), default=Fraction(1))
+        least = most = 1
+        for p in self.phases:
+            if p.size and p.count * most < least * p.size:
+                least, most = p.count, p.size
+        return Fraction(least, most)
 
     @property
     def has_holes(self) -> bool:
+        if len(self.phases) == 1:
+            return self.phases[0].bits != 0
         return any(phase.bits for phase in self.phases)
 
 
@@ -243,12 +254,21 @@ def compose(outer: Window, inner: Window) -> Window:
     return Window(tuple(_swept(outer.at(o), inner) for o in range(period)), advance)
 
 
-@lru_cache(maxsize=4096)
 def window_of(rule: Slide | Spread) -> Window:
     """The map of a convolution, pooling, slice, pad (Slide) or transposed convolution (Spread)."""
     if isinstance(rule, Slide):
-        taps = Positions.of(k * rule.dilation - rule.pad for k in range(rule.kernel))
-        return Window((taps,), rule.stride)
+        # Known by its numbers: a rule's own hash is Python, and takes longer than the rest.
+        return _slide_window(rule.kernel, rule.stride, rule.dilation, rule.pad)
+    return _spread_window(rule)
+
+
+@lru_cache(maxsize=4096)
+def _slide_window(kernel: int, stride: int, dilation: int, pad: int) -> Window:
+    return Window((Positions.of(k * dilation - pad for k in range(kernel)),), stride)
+
+
+@lru_cache(maxsize=4096)
+def _spread_window(rule: Spread) -> Window:
     phases = []
     for o in range(rule.stride):
         reached = (o + rule.pad - k * rule.dilation for k in range(rule.kernel))

@@ -24,12 +24,14 @@ from cnnprof.analyses.receptive_field.sets import (
     lookup_window,
     window_of,
 )
+from cnnprof.ir.record import quick_init
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.window import All, AxisMap, Fixed, Lookup, Reshape, Same, Slide, Spread
 
 __all__ = ["GLOBAL", "Digit", "Strand", "groups_of", "pull_axes", "pull_reshape", "source_strand"]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Digit:
     """``weight · ((index[axis] // place) % radix)``; radix 0 leaves the top open (no modulus)."""
@@ -40,6 +42,7 @@ class Digit:
     weight: int = 1
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Strand:
     """``digits`` is sorted; without digits every unit reads the constant ``window.at(0)``."""
@@ -144,7 +147,7 @@ def pull_axes(strand: Strand, maps: tuple[AxisMap, ...], shape: Shape) -> Pulled
             return Strand((Digit(rule.axis),), window, strand.exact)
     if digits and all(isinstance(maps[digit.axis], All) for digit in digits):
         return GLOBAL
-    if any(isinstance(rule := maps[d.axis], (Slide, Spread, Lookup)) and not _one_to_one(rule) for d in digits):
+    if any([isinstance(rule := maps[d.axis], (Slide, Spread, Lookup)) and not _one_to_one(rule) for d in digits]):  # noqa: C419  (short; a list is quicker)
         folded = _folded(strand, shape)
         if folded is not None and folded != strand:
             return pull_axes(folded, maps, shape)

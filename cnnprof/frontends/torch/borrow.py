@@ -20,7 +20,28 @@ from torch.nn.parameter import is_lazy
 
 from cnnprof.frontends.torch.substrate import Meta, Substrate
 
-__all__ = ["borrowed", "random_state_kept", "weights_of"]
+__all__ = ["borrowed", "has_lazy", "named_parts", "random_state_kept", "weights_of"]
+
+
+def named_parts(root: nn.Module) -> list[tuple[str, nn.Module]]:
+    """``root.named_modules()``: every module once, under its first path. Not a chain of generators as deep as the
+    model, which costs as much as recording its layers."""
+    if type(root).named_modules is not nn.Module.named_modules:
+        return list(root.named_modules())
+    seen: set[nn.Module] = set()
+    found: list[tuple[str, nn.Module]] = []
+    waiting: list[tuple[str, nn.Module]] = [("", root)]
+    while waiting:
+        path, module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        found.append((path, module))
+        inside = module._modules
+        if inside:
+            prefix = f"{path}." if path else ""
+            waiting += [(prefix + name, part) for name, part in reversed(inside.items()) if part is not None]
+    return found
 
 
 @contextmanager
@@ -46,16 +67,20 @@ def borrowed(module: nn.Module, substrate: Substrate, *, training: bool) -> Iter
     """Within the context ``module`` holds stand-ins of ``substrate`` and is in evaluation mode (training
     mode if ``training``; a module that is in it already keeps the modes of its parts)."""
     with random_state_kept():
-        parts = list(module.modules())  # once: walking them costs as much as recording a layer
+        parts = [part for _, part in named_parts(module)]
         kept = [_Kept(part) for part in parts]
         try:
             _set_mode(module, parts, training=training)
             if training or not _all_on(parts, substrate):
-                _replace(parts, substrate)
+                with torch.no_grad():
+                    _replace(parts, substrate)
             yield
         finally:
             for part in kept:
                 part.restore()
+
+
+_SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
 
 
 class _Kept:
@@ -65,10 +90,11 @@ class _Kept:
         self._module = module
         self._class = module.__class__
         self._attributes = dict(module.__dict__)
+        # Most are a module's hooks, and empty: nothing to copy.
         self._containers = [
-            (value, value.copy())
+            (value, value.copy() if value else ())
             for value in self._attributes.values()
-            if isinstance(value, (dict, list, set)) and hasattr(value, "copy")
+            if type(value) not in _SCALARS and isinstance(value, (dict, list, set)) and hasattr(value, "copy")
         ]
 
     def restore(self) -> None:
@@ -79,7 +105,7 @@ class _Kept:
         attributes.update(self._attributes)
         for container, contents in self._containers:
             if not contents and not container:
-                continue  # most of a module's hooks
+                continue
             if isinstance(container, list):
                 container[:] = contents
             else:
@@ -110,16 +136,26 @@ def _all_on(parts: Sequence[nn.Module], substrate: Substrate) -> bool:
     )
 
 
+def has_lazy(module: nn.Module) -> bool:
+    """True if a weight has no shape yet."""
+    return any(
+        type(tensor) not in _USUAL and is_lazy(tensor)
+        for _, part in named_parts(module)
+        for tensor in (*part._parameters.values(), *part._buffers.values())
+        if tensor is not None
+    )
+
+
 def weights_of(module: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
     """(state-dict name, tensor, is a parameter) of each distinct parameter and buffer that has a shape."""
     # As named_parameters and named_buffers do, but walking the modules once: the walk is most of their cost.
-    parts = list(module.named_modules())
+    parts = named_parts(module)
     for is_parameter in (True, False):
         seen: set[int] = set()
         for path, part in parts:
             held = part._parameters if is_parameter else part._buffers
             for name, tensor in held.items():
-                if tensor is None or id(tensor) in seen or is_lazy(tensor):
+                if tensor is None or id(tensor) in seen or (type(tensor) not in _USUAL and is_lazy(tensor)):
                     continue
                 seen.add(id(tensor))
                 yield f"{path}.{name}" if path else name, tensor, is_parameter
@@ -137,19 +173,25 @@ def _replace(parts: Sequence[nn.Module], substrate: Substrate) -> None:
         if isinstance(part, torch.jit.ScriptModule):
             continue  # its tensors live in C++: the recorder replaces them as it meets them
         for key, value in list(part.__dict__.items()):
+            if key in _BOOKKEEPING:
+                continue
             if key in ("_parameters", "_buffers"):
-                for name, tensor in list(value.items()):
+                for name, tensor in value.items():  # replaced values leave a dict's order and size alone
                     if tensor is not None:
                         value[name] = stand_ins.of(tensor)
-            elif key not in _BOOKKEEPING and isinstance(value, (torch.Tensor, list, tuple, dict)):
+            elif isinstance(value, (torch.Tensor, list, tuple, dict)):
                 changed = stand_ins.inside(value)
                 if changed is not value:
                     part.__dict__[key] = changed
 
 
+_USUAL = frozenset({torch.Tensor, nn.Parameter})  # no lazy ones
+
+
 class _StandIns:
     def __init__(self, substrate: Substrate) -> None:
         self._substrate = substrate
+        self._on_meta = isinstance(substrate, Meta)
         self._made: dict[int, torch.Tensor] = {}
         self._originals: list[torch.Tensor] = []  # keeps the ids above valid
         self._storages: dict[int, torch.Tensor] = {}
@@ -157,8 +199,9 @@ class _StandIns:
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor | None = self._made.get(id(tensor))
         if made is None:
-            made = self._make(tensor)
-            if is_lazy(tensor):
+            lazy = type(tensor) not in _USUAL and is_lazy(tensor)
+            made = self._lazy(tensor) if lazy else self._make(tensor)
+            if lazy:
                 pass
             elif isinstance(tensor, nn.Parameter):
                 made = nn.Parameter(made, requires_grad=tensor.requires_grad)
@@ -172,33 +215,34 @@ class _StandIns:
         """``value`` with its tensors replaced; the same object where there are none."""
         if isinstance(value, torch.Tensor):
             return self.of(value)
+        if not value:
+            return value
         if isinstance(value, dict) and any(isinstance(v, torch.Tensor) for v in value.values()):
             changed = value.copy()
             changed.update((k, self.inside(v)) for k, v in value.items() if isinstance(v, torch.Tensor))
             return changed
-        if type(value) in (list, tuple) and any(isinstance(v, torch.Tensor) for v in value):
+        if type(value) in (list, tuple) and not _SCALARS.issuperset(map(type, value)):
+            if not any(isinstance(v, torch.Tensor) for v in value):
+                return value
             return type(value)(self.inside(v) if isinstance(v, torch.Tensor) else v for v in value)
         return value
 
+    def _lazy(self, tensor: torch.Tensor) -> torch.Tensor:
+        make: Any = type(tensor)
+        lazy: torch.Tensor = make(device=self._substrate.device, dtype=tensor.dtype)
+        return lazy
+
     def _make(self, tensor: torch.Tensor) -> torch.Tensor:
-        if is_lazy(tensor):
-            make: Any = type(tensor)
-            lazy: torch.Tensor = make(device=self._substrate.device, dtype=tensor.dtype)
-            return lazy
-        with torch.no_grad():
-            if not isinstance(self._substrate, Meta) or tensor.layout is not torch.strided:
-                return self._substrate.like(tensor)
-            storage = tensor.untyped_storage()
-            whole = storage.nbytes() == tensor.numel() * tensor.element_size()
-            base = self._storages.get(storage._cdata)
-            if base is None:
-                base = (
-                    self._substrate.like(tensor)
-                    if whole
-                    else torch.empty(storage.nbytes(), dtype=torch.uint8, device="meta")
-                )
-                self._storages[storage._cdata] = base
-                if whole:
-                    return base
-            view = torch.empty(0, dtype=tensor.dtype, device="meta")
-            return view.set_(base.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+        if not self._on_meta or tensor.layout is not torch.strided:
+            return self._substrate.like(tensor)
+        storage = tensor.untyped_storage()
+        nbytes = storage.nbytes()
+        whole = nbytes == tensor.numel() * tensor.element_size()
+        base = self._storages.get(storage._cdata)
+        if base is None:
+            base = self._substrate.like(tensor) if whole else torch.empty(nbytes, dtype=torch.uint8, device="meta")
+            self._storages[storage._cdata] = base
+            if whole:
+                return base
+        view = torch.empty(0, dtype=tensor.dtype, device="meta")
+        return view.set_(base.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())

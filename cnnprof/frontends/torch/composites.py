@@ -16,9 +16,10 @@ import torch
 from torch.nn import functional as F  # noqa: N812  (the field's name for it)
 from torch.overrides import TorchFunctionMode
 
+from cnnprof.frontends.torch.direct import ROUTES, Route, undisturbed
 from cnnprof.frontends.torch.recorder import Recorder
 from cnnprof.frontends.torch.schema import bind_arguments, plan_of
-from cnnprof.frontends.torch.shapes import attention, linear
+from cnnprof.frontends.torch.shapes import adaptive_average, attention, linear
 from cnnprof.ops.table import lookup
 
 __all__ = ["Composites"]
@@ -51,7 +52,13 @@ _OPENED = {
 }
 _EINSUM = {torch.einsum, torch.functional.einsum}
 # Marked calls whose result on meta tensors is known without running their inside.
-_QUICK: dict[Any, Callable[..., Any]] = {F.linear: linear, F.scaled_dot_product_attention: attention}
+_QUICK: dict[Any, Callable[..., Any]] = {
+    F.linear: linear,
+    F.scaled_dot_product_attention: attention,
+    torch._C._nn.adaptive_avg_pool2d: adaptive_average,
+}
+_SPECIAL = frozenset(map(id, (*_MARKS, *_RECURRENT, *_OPENED, *_EINSUM, *ROUTES)))
+_USUAL = frozenset({torch.Tensor, torch.nn.Parameter})
 _ANSWERED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _FLASH_RANK = 4
 
@@ -68,6 +75,8 @@ class Composites(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if id(func) not in _SPECIAL:  # by id: some callables have no hash
+            return func(*args, **kwargs)
         if func in _OPENED:
             with self:
                 return _opened(func)(*args, **kwargs)
@@ -75,12 +84,19 @@ class Composites(TorchFunctionMode):
             if func is F.scaled_dot_product_attention:
                 return _attention(args, kwargs)
             return func(*args, **kwargs)
+        route = ROUTES.get(func)
+        if route is not None:
+            made = self._directly(self._recorder, route, args, kwargs)
+            return func(*args, **kwargs) if made is None else made
         overload = self._overload(func, args)
         if overload is None:
             return func(*args, **kwargs)
         with self._recorder.muted():
+            result = None
             quick = _QUICK.get(func) if self._recorder.on_meta else None
-            result = None if quick is None else quick(*args, **kwargs)
+            if quick is not None and undisturbed():
+                with torch._C._DisableTorchDispatch():
+                    result = quick(*args, **kwargs)
             if result is None:
                 result = func(*args, **kwargs)
         if func in _REVERSED:
@@ -92,12 +108,35 @@ class Composites(TorchFunctionMode):
         return result
 
     @staticmethod
+    def _directly(recorder: Recorder, route: Route, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The result of a call recorded past the dispatcher; None where that isn't possible."""
+        if recorder.is_muted or not recorder.on_meta or not undisturbed():
+            return None
+        try:
+            direct = route(*args, **kwargs)
+        except TypeError:  # wrong arguments, or a spelling with more of them
+            return None
+        if direct is None:
+            return None
+        overload, arguments, rule = direct
+        plan = plan_of(overload)
+        bound = bind_arguments(plan, arguments, {})
+        if not all([t is None or type(t) in _USUAL for t in bound.tensors]):  # noqa: C419  (short; a list is quicker)
+            return None
+        try:
+            with torch._C._DisableTorchDispatch():
+                result = rule(*arguments)
+        except (AttributeError, TypeError, ValueError):  # no tensors, say: torch's own error is better
+            return None
+        if result is None:
+            return None
+        recorder.record(plan, bound, result)
+        return result[0] if isinstance(result, tuple) else result
+
+    @staticmethod
     def _overload(func: Any, args: tuple[Any, ...]) -> Any:
         """The operator that a call is recorded as; None for one that the dispatcher shows well enough."""
-        try:
-            found = _MARKS.get(func)
-        except TypeError:  # an unhashable callable
-            return None
+        found = _MARKS.get(func)
         if found is None and func in _RECURRENT:
             packet = _RECURRENT[func]
             # (input, hx, weights, ...), or for packed sequences (data, batch_sizes, hx, weights, ...)

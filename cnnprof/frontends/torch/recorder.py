@@ -20,7 +20,7 @@ from cnnprof.frontends.torch.refresh import refresh_attributes
 from cnnprof.frontends.torch.schema import Bound, Plan, bind_arguments, plan_of
 from cnnprof.frontends.torch.scopes import Scopes
 from cnnprof.frontends.torch.shapes import RULES
-from cnnprof.frontends.torch.storage import Ledger, Write, geometry_of
+from cnnprof.frontends.torch.storage import Ledger, StorageRecord, Write, geometry_of
 from cnnprof.frontends.torch.substrate import Cpu, Meta, Substrate
 from cnnprof.ir import UNKNOWN_KIND, GraphBuilder, Op, Role, Tensor
 from cnnprof.ops.spec import RULE_FAILURES, Call
@@ -62,7 +62,8 @@ class Recorder(TorchDispatchMode):
         self._weights = weights
         self._muted = 0
         self.on_meta = isinstance(substrate, Meta)
-        self._rules = RULES if self.on_meta else {}
+        # By id: an overload's hash is Python. RULES keeps them alive.
+        self._rules = {id(overload): rule for overload, rule in RULES.items()} if self.on_meta else {}
         self._stand_ins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._unreal: set[str] = set()  # storages of constants whose values are no longer known
         self._forward_scope: dict[int, str] = {}  # autograd sequence number -> scope of its forward op
@@ -81,9 +82,11 @@ class Recorder(TorchDispatchMode):
         if entry is not None:
             return entry.name
         name = self.builder.unique_tensor_name(name)
-        record = self.ledger.add(tensor, name, name)
+        record, nbytes = self.ledger.place(tensor, name, name)
         self.builder.add_tensor(_record(tensor, name, record.name, role))
-        self._size_storage(tensor, record.name)
+        if nbytes is not None:
+            # Always stated: a view that repeats it (expand) may look larger later on.
+            self.builder.set_storage_bytes(record.name, nbytes)
         return name
 
     def name_of(self, tensor: torch.Tensor) -> str:
@@ -130,9 +133,11 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         plan = plan_of(func)
-        foreign = [t for t in _tensors(args, kwargs) if not self._substrate.is_native(t)]
         bound = None
-        if self._muted == 0 or foreign:
+        if self._muted == 0:
+            bound = bind_arguments(plan, args, kwargs)
+        foreign = self._has_foreign(_tensors(args, kwargs) if bound is None else bound.tensors)
+        if foreign and bound is None:
             bound = bind_arguments(plan, args, kwargs)
         if foreign and not self._is_constant_call(args, kwargs):
             args, kwargs = self._substitute(args), self._substitute(kwargs)
@@ -140,7 +145,7 @@ class Recorder(TorchDispatchMode):
                 self._spoil(bound.written)
         elif not foreign and plan.base in _FACTORIES_BY_SIZE:
             kwargs = self._place(plan, args, kwargs)
-        rule = self._rules.get(func)
+        rule = self._rules.get(id(func))
         result = None if rule is None else rule(*args, **kwargs)
         if result is None:
             result = func(*args, **kwargs)
@@ -160,24 +165,28 @@ class Recorder(TorchDispatchMode):
             outputs = list(bound.written)
         if self._makes_nothing(plan, bound, outputs):
             return
-        inputs = tuple(None if t is None else self.name_of(t) for t in bound.tensors)
+        inputs = tuple([None if t is None else self.name_of(t) for t in bound.tensors])
         kind, attributes, inputs = self._canonical(plan, bound, inputs, outputs)
         scope = self._scope()
         base = plan.base if kind == UNKNOWN_KIND else kind
-        path = (scope, "" if self.phase == "forward" else self.phase, base)
-        name = self.builder.unique_op_name("/".join(part for part in path if part))
+        if self.phase != "forward":
+            base = f"{self.phase}/{base}"
+        name = self.builder.unique_op_name(f"{scope}/{base}" if scope else base)
         made = self._outputs(name, bound, outputs)
-        op = Op(
-            name=name,
-            kind=kind,
-            op_type=plan.op_type,
-            inputs=inputs,
-            outputs=tuple(None if tensor is None else tensor.name for tensor in made),
-            attributes=attributes,
-            scope=scope,
-            phase=self.phase,
-        )
+        results = tuple([None if tensor is None else tensor.name for tensor in made])
+        op = Op(name, kind, plan.op_type, inputs, results, attributes, scope, phase=self.phase)
         self.builder.add_op(op, [tensor for tensor in made if tensor is not None])
+
+    def _has_foreign(self, tensors: Iterable[torch.Tensor | None]) -> bool:
+        """True if one of them doesn't live on the substrate."""
+        if self.on_meta:
+            return any([t is not None and not t.is_meta for t in tensors])  # noqa: C419  (short; a list is quicker)
+        is_native = self._substrate.is_native
+        return any(t is not None and not is_native(t) for t in tensors)
+
+    @property
+    def is_muted(self) -> bool:
+        return self._muted > 0
 
     @contextmanager
     def muted(self) -> Iterator[None]:
@@ -196,8 +205,8 @@ class Recorder(TorchDispatchMode):
         known = self.builder.tensors
         call = Call(
             plan.op_type,
-            tuple(None if name is None else known[name] for name in inputs),
-            tuple(None if t is None else Tensor("", tuple(t.shape), ir_dtype(t.dtype)) for t in outputs),
+            tuple([None if name is None else known[name] for name in inputs]),
+            tuple([None if t is None else Tensor("", tuple(t.shape), ir_dtype(t.dtype)) for t in outputs]),
             bound.attributes,
         )
         try:
@@ -208,30 +217,31 @@ class Recorder(TorchDispatchMode):
         if found is None:
             return UNKNOWN_KIND, bound.attributes, inputs
         entry, canonical = found
-        return entry.kind, canonical.attributes, tuple(None if t is None else t.name for t in canonical.inputs)
+        if canonical.inputs is call.inputs:
+            return entry.kind, canonical.attributes, inputs
+        return entry.kind, canonical.attributes, tuple([None if t is None else t.name for t in canonical.inputs])
 
     def _outputs(self, op_name: str, bound: Bound, outputs: Sequence[torch.Tensor | None]) -> list[Tensor | None]:
         """Records of an op's results: a written tensor gets a new name in the storage it had, a view
         the storage it looks into, anything else memory of its own."""
         made: list[Tensor | None] = []
-        several = sum(t is not None for t in outputs) > 1
+        several = len(outputs) > 1 and len(outputs) - outputs.count(None) > 1
         for index, tensor in enumerate(outputs):
             if tensor is None:
                 made.append(None)
                 continue
             name = self.builder.unique_tensor_name(f"{op_name}:{index}" if several else op_name)
-            written = self._original(tensor, bound.written)
+            written = self._original(tensor, bound.written) if bound.written else None
+            storage: StorageRecord | None
             if written is not None:
                 self.ledger.wrote(tensor, name)
                 if written is not tensor:
                     self.ledger.rename(written, name)
                 storage = self.ledger.storage(tensor)
             else:
-                storage = self.ledger.storage(tensor)
-                fresh = storage is None
-                storage = self.ledger.add(tensor, name, name)
-                if fresh:
-                    self._size_storage(tensor, storage.name)
+                storage, nbytes = self.ledger.place(tensor, name, name)
+                if nbytes is not None:
+                    self.builder.set_storage_bytes(storage.name, nbytes)
             made.append(_record(tensor, name, storage.name if storage else name, Role.ACTIVATION))
         return made
 
@@ -255,21 +265,14 @@ class Recorder(TorchDispatchMode):
             return True
         if bound.written:
             return False
-        return all(any(t is given for given in bound.tensors) for t in present)
+        given = set(map(id, bound.tensors))
+        return all([id(t) in given for t in present])  # noqa: C419  (short; a list is quicker)
 
     def _alias(self, source: torch.Tensor, outputs: Sequence[torch.Tensor | None]) -> None:
         name = self.name_of(source)
         for tensor in outputs:
             if tensor is not None and tensor is not source:
                 self.ledger.add(tensor, name, name)
-
-    def _size_storage(self, tensor: torch.Tensor, storage: str) -> None:
-        """State a new storage's bytes. Always: a view that repeats it (expand) may look larger later on."""
-        try:
-            nbytes = tensor.untyped_storage().nbytes()
-        except (NotImplementedError, RuntimeError):
-            return
-        self.builder.set_storage_bytes(storage, nbytes)
 
     def _scope(self) -> str:
         current = self._scopes.current
@@ -357,12 +360,14 @@ def _no_recording() -> Any:
     return torch.utils._python_dispatch._disable_current_modes()
 
 
-def _tensors(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
+def _tensors(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
     for value in (*args, *kwargs.values()) if kwargs else args:
         if isinstance(value, torch.Tensor):
-            yield value
+            found.append(value)
         elif isinstance(value, (list, tuple)):
-            yield from (item for item in value if isinstance(item, torch.Tensor))
+            found += [item for item in value if isinstance(item, torch.Tensor)]
+    return found
 
 
 def _results(result: Any) -> list[torch.Tensor | None]:

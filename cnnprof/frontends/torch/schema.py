@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cnnprof.frontends.torch.dtypes import ir_dtype
+from cnnprof.ir.record import quick_init
 
 __all__ = ["Bound", "Plan", "bind_arguments", "plan_of"]
 
@@ -22,6 +23,8 @@ class _Argument:
     is_tensor: bool
     written: bool
     default: Any
+    plain_default: Any  # as an attribute
+    dropped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Plan:
     writes: bool
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Bound:
     """A call's tensors in schema order, lists flattened (None = absent), and its other arguments by name."""
@@ -43,14 +47,16 @@ class Bound:
     written: tuple[torch.Tensor, ...]
 
 
-_PLANS: dict[Any, Plan] = {}
+_PLANS: dict[int, Plan] = {}
+_OVERLOADS: list[Any] = []  # keeps the ids above valid
 
 
 def plan_of(overload: Any) -> Plan:
     """The plan of an ``OpOverload`` (cached for the life of the process: schemas don't change)."""
-    plan = _PLANS.get(overload)
+    plan = _PLANS.get(id(overload))  # by id: an overload's hash is Python
     if plan is None:
-        plan = _PLANS[overload] = _make_plan(overload)
+        plan = _PLANS[id(overload)] = _make_plan(overload)
+        _OVERLOADS.append(overload)
     return plan
 
 
@@ -62,6 +68,8 @@ def _make_plan(overload: Any) -> Plan:
             is_tensor="Tensor" in str(argument.type),
             written=argument.alias_info is not None and argument.alias_info.is_write,
             default=argument.default_value,
+            plain_default=_plain(argument.default_value),
+            dropped=argument.name in _DROPPED,
         )
         for argument in schema.arguments
     )
@@ -75,17 +83,26 @@ def _make_plan(overload: Any) -> Plan:
     )
 
 
-def bind_arguments(plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:
+def bind_arguments(plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:  # noqa: PLR0912
     """Sort a call's arguments; a number in a tensor's place is an attribute under its schema name."""
     tensors: list[torch.Tensor | None] = []
     attributes: dict[str, Any] = {}
     written: list[torch.Tensor] = []
     given = len(args)
     for index, argument in enumerate(plan.arguments):
-        value = args[index] if index < given else kwargs.get(argument.name, argument.default)
+        if index < given:
+            value = args[index]
+        elif argument.name in kwargs:
+            value = kwargs[argument.name]
+        elif argument.is_tensor:
+            value = argument.default
+        else:
+            if not argument.dropped:
+                attributes[argument.name] = argument.plain_default
+            continue
         if not argument.is_tensor:
-            if argument.name not in _DROPPED:
-                attributes[argument.name] = _plain(value)
+            if not argument.dropped:
+                attributes[argument.name] = value if type(value) in _PLAIN else _plain(value)
         elif value is None or isinstance(value, torch.Tensor):
             tensors.append(value)
             if argument.written and value is not None:
@@ -100,12 +117,15 @@ def bind_arguments(plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     return Bound(tuple(tensors), attributes, tuple(written))
 
 
+_PLAIN = frozenset({type(None), bool, int, float, str, complex})
+
+
 def _plain(value: Any) -> Any:
     """Attributes as data: tuples, numbers, strings; no torch object outlives the trace."""
     if value is None or isinstance(value, (bool, int, float, str, complex)):
         return value
     if isinstance(value, (list, tuple)):
-        return tuple(_plain(item) for item in value)
+        return tuple([item if type(item) in _PLAIN else _plain(item) for item in value])
     if isinstance(value, torch.dtype):
         return ir_dtype(value).value
     return str(value)

@@ -91,19 +91,25 @@ class Ledger:
 
     def add(self, tensor: torch.Tensor, name: str, storage_name: str) -> StorageRecord:
         """Know ``tensor`` as ``name``; a storage that is new gets ``storage_name``."""
+        return self.place(tensor, name, storage_name)[0]
+
+    def place(self, tensor: torch.Tensor, name: str, storage_name: str) -> tuple[StorageRecord, int | None]:
+        """As :meth:`add`; and the bytes of the storage if it is new (None: it isn't, or has none of its own)."""
         storage = _storage(tensor)
+        nbytes = None
         if storage is None:  # a tensor type without memory of its own (nested, sparse)
             record = StorageRecord(storage_name, weakref.ref(tensor))
         else:
             found = self._storages.get(storage._cdata)
             if found is None or found.reference() is None:
+                nbytes = _nbytes(storage)
                 found = StorageRecord(storage_name, weakref.ref(storage, self._on_death(storage_name)))
                 self._storages[storage._cdata] = found
             record = found
         reference = weakref.ref(tensor)
         record.known.append(reference)
         self._tensors[id(tensor)] = _Entry(reference, name, record, len(record.writes))
-        return record
+        return record, nbytes
 
     def join(self, tensor: torch.Tensor, record: StorageRecord) -> None:
         """Treat the storage of ``tensor`` (a stand-in on another device) as one with ``record``."""
@@ -130,6 +136,13 @@ class Ledger:
 
     def _on_death(self, name: str) -> Callable[[Any], None]:
         return lambda _reference: self._released(name)
+
+
+def _nbytes(storage: Any) -> int | None:
+    try:
+        return int(storage.nbytes())
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 def _storage(tensor: torch.Tensor) -> Any:

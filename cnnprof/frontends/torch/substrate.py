@@ -36,6 +36,9 @@ class Substrate:
         raise NotImplementedError
 
 
+_META = torch.device("meta")
+
+
 class Meta(Substrate):
     name = "meta tensors"
     device = "meta"
@@ -49,7 +52,7 @@ class Meta(Substrate):
     def like(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.layout is not torch.strided:
             return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
-        return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta")
+        return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=_META)
 
 
 class Fake(Substrate):

@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from cnnprof.errors import CnnprofError, ModelError, UsageError
 from cnnprof.frontends.torch.arguments import Inputs, make_arguments, plan_arguments
-from cnnprof.frontends.torch.borrow import borrowed, weights_of
+from cnnprof.frontends.torch.borrow import borrowed, has_lazy, weights_of
 from cnnprof.frontends.torch.composites import Composites
 from cnnprof.frontends.torch.recorder import Recorder
 from cnnprof.frontends.torch.scopes import Scopes
@@ -33,7 +32,7 @@ from cnnprof.frontends.torch.training import (
     optimizer_state_bytes,
     tensors_in,
 )
-from cnnprof.ir import Graph, GraphBuilder, ModelSource, Role
+from cnnprof.ir import DType, Graph, GraphBuilder, ModelSource, Role
 from cnnprof.ir.collection import collection_paused
 
 __all__ = ["floating_dtype", "trace"]
@@ -128,7 +127,7 @@ def _run(
         scopes = Scopes(module)
         recorder = Recorder(builder, scopes, substrate, lambda: weights_of(module))
         arguments = make_arguments(module, planned, substrate, floating_dtype(module))
-        if any(is_lazy(t) for t in (*module.parameters(), *module.buffers())):
+        if has_lazy(module):
             with substrate.mode(), torch.no_grad():  # lazy modules make their weights in a first call
                 module(*arguments.args, **arguments.kwargs)
         for name, tensor, is_parameter in list(weights_of(module)):
@@ -226,9 +225,8 @@ def _where(error: Exception, root: nn.Module) -> str:
 
 def _digest(graph: Graph) -> str:
     """Identifies structure and shapes; equal for equal models wherever they were traced."""
-    seen = hashlib.sha256()
-    for tensor in graph.tensors.values():
-        seen.update(f"{tensor.name}|{tensor.shape}|{tensor.dtype.value}|{tensor.role.value}\n".encode())
-    for op in graph.ops:
-        seen.update(f"{op.name}|{op.op_type}|{op.inputs}|{op.outputs}|{dict(op.attributes)}\n".encode())
-    return f"sha256:{seen.hexdigest()}"
+    # An Enum's value is looked up by Python code: once a member, not once a tensor.
+    names = {member: member.value for kind in (DType, Role) for member in kind}
+    lines = [f"{t.name}|{t.shape}|{names[t.dtype]}|{names[t.role]}\n" for t in graph.tensors.values()]
+    lines += [f"{op.name}|{op.op_type}|{op.inputs}|{op.outputs}|{dict(op.attributes)}\n" for op in graph.ops]
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
