@@ -14,6 +14,7 @@ from cnnprof.render.i18n import Translator
 from cnnprof.render.quantities import signed
 from cnnprof.render.views.accuracy import accuracy_view
 from cnnprof.render.views.accuracy_figures import Target
+from cnnprof.render.views.accuracy_gpu import gpu_view
 
 __all__ = ["AccuracyLink", "accuracy_link", "accuracy_page"]
 
@@ -49,7 +50,7 @@ def accuracy_page(
     of sister pages, ``data_links`` of the data beside it. Raises :class:`SchemaError` for a damaged record."""
     t = Translator(lang)
     with _whole(origin):
-        view = accuracy_view(record)
+        view, gpu = accuracy_view(record), gpu_view(record)
         return render(
             "accuracy.html.j2",
             t,
@@ -58,9 +59,11 @@ def accuracy_page(
             nav=nav,
             data_links=data_links,
             view=view,
+            gpu=gpu,
             cards=[row for key in _CARDS if (row := view.figure(key)) is not None],
             scatter=scatter_chart(view, t),
             errors=errors_chart(view, t),
+            graph_errors=None if gpu is None or gpu.graph is None else errors_chart(gpu.graph, t),
             errors_left=max(0, len(view.networks) - LISTED),
             text=figure_text,
             target_text=target_text,

@@ -124,7 +124,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, resnet18: Profile) -> Path:
     """A site of three models and the same as single files, in both languages."""
     from graphs import chain, diamond
     from hostile import HOSTILE
-    from records import compared, crowd, record
+    from records import compared, crowd, gpu_record, record
 
     from cnnprof.render.accuracy_html import accuracy_page
     from cnnprof.render.compare_html import compare_page
@@ -146,6 +146,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, resnet18: Profile) -> Path:
         "pair.html": compare_page(subjects),
         "timed.html": model_page(timed(resnet18)),
         "accuracy.html": accuracy_page(crowd(), data_links=[("JSON", "accuracy.json")]),
+        "accuracy-gpu.html": accuracy_page(gpu_record(right=False)),
         "accuracy-zh.html": accuracy_page(crowd(), lang="zh-CN"),
         "accuracy-hostile.html": accuracy_page(
             record(

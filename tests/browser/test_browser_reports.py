@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = (
     "index.html", "compare.html", "models/resnet18.html", "resnet18.html", "resnet18-zh.html", "hostile.html",
-    "bare.html", "pair.html", "timed.html", "accuracy.html", "accuracy-zh.html", "accuracy-hostile.html",
+    "bare.html", "pair.html", "timed.html", "accuracy.html", "accuracy-zh.html", "accuracy-hostile.html", "accuracy-gpu.html",
 )  # fmt: skip
 SECTIONS = ("breakdown", "roofline", "memory", "receptive", "latency", "graph", "layers", "method")
 
@@ -40,7 +40,7 @@ def test_no_message_no_request_no_sideways_scroll(open_page: Open, pages: Path, 
 @pytest.mark.parametrize(
     "name",
     ["index.html", "models/resnet18.html", "hostile.html", "bare.html", "pair.html", "timed.html", "accuracy.html",
-     "accuracy-hostile.html"],
+     "accuracy-hostile.html", "accuracy-gpu.html"],
 )  # fmt: skip
 def test_no_accessibility_violation(open_page: Open, pages: Path, name: str, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
@@ -76,7 +76,7 @@ def test_everything_is_there_without_scripts(open_page: Open, pages: Path, name:
 @pytest.mark.parametrize(
     "name",
     ["compare.html", "resnet18.html", "resnet18-zh.html", "hostile.html", "pair.html", "timed.html", "accuracy.html",
-     "accuracy-zh.html", "accuracy-hostile.html"],
+     "accuracy-zh.html", "accuracy-hostile.html", "accuracy-gpu.html"],
 )  # fmt: skip
 def test_no_text_in_a_drawing_is_clipped_or_overlaps(open_page: Open, pages: Path, name: str) -> None:
     """Boxes of all texts of one drawing: inside its view box, and none over another."""

@@ -54,3 +54,31 @@ def crowd(count: int = 40) -> dict[str, Any]:
             compared(f"timm:network_{at}_of_many", measured, measured * (1 + error), quiet=not noisy, reasons=reasons)
         )
     return record(*rows)
+
+
+def gpu_record(*, right: bool = True) -> dict[str, Any]:
+    """What ``make gpu-check`` writes: eager runs without layers, the same as CUDA graphs, timing, memory."""
+    timing = {
+        "name": "matmul", "flops": 137_438_953_472, "events_by_hand_s": 0.0031, "session_s": 0.0032,
+        "session_half_width": 0.004, "session_over_events": 1.03, "kernel_s": 0.003, "kernels_over_events": 0.97,
+        "flops_per_s": 4.43e13, "peak_flops_per_s": 6.7e13, "share_of_peak": 0.66, "tf32": False,
+        "failed": [] if right else ["session agrees with events"], "passed": right,
+    }  # fmt: skip
+    memory = {"model": "torchvision:resnet18", "predicted_bytes": 55_000_000, "allocated_bytes": 64_000_000,
+              "requested_bytes": 63_000_000, "held_by_libraries_bytes": 8_519_680, "error": -0.14, "error_of_tensors": -0.0086}  # fmt: skip
+    hardware = {"processor": "NVIDIA Some GPU", "capability": "9.0", "memory_bytes": str(80 << 30), "host": "Some CPU"}
+    about = {
+        "hardware": hardware,
+        "versions": {"torch": "2.14.1", "cuda": "13.0", "driver": "550.54"},
+        "coincidence": {},
+    }
+    bare: dict[str, Any] = {"measured_layers": {}, "predicted_layers": {}}
+    eager = record(*(compared(f"timm:n{i}", 0.001 * i, 0.00105 * i, **bare) for i in range(1, 9)), **about)
+    graph = record(
+        *(compared(f"timm:n{i}", 0.0005 * i, 0.00051 * i) for i in range(1, 9)), runner="torch-cuda-graph", **about
+    )
+    check = {
+        "schema": "cnnprof.gpu-check/1", "limit_s": 450.0, "spent_s": 440.0, "timing": [timing], "timing_passed": right,
+        "memory": {"models": [memory], "median_error": 0.0086, "worst_error": 0.0086}, "skipped": ["timm:n9: no time left"],
+    }  # fmt: skip
+    return {**eager, "cuda_graph": graph, "gpu_check": check}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hostile import HOSTILE
-from records import compared, record
+from records import compared, gpu_record, record
 
 from cnnprof.errors import SchemaError
 from cnnprof.measure.accuracy import ACCURACY_SCHEMA as WRITTEN
@@ -107,6 +107,24 @@ def test_quiet_calibration_gives_no_alarm_and_no_quiet_network_no_verdict() -> N
     assert "No verdict" in page and "steal" in page and 'class="cards"' not in page
     assert accuracy_page(record(compared("timm:only", 0.01, 0.0101)))
     assert accuracy_link(noisy, origin="x", href="x.html").mean is None
+
+
+def test_a_gpus_record_has_its_timing_graphs_and_memory() -> None:
+    view = accuracy_view(gpu_record())
+    assert view.targets == 0 and view.classes == () and [row.key for row in view.figures][-1] == "error_over_noise"
+    page = accuracy_page(gpu_record())
+    for phrase in (
+        "NVIDIA Some GPU, torch</h1>", "80.0 GiB", "driver 550.54", "3.10 ms", "3.20 ms", "66.0 %", "44.3 TFLOP/s", "61.0 MiB",
+        "8.12 MiB", "−0.9 %", "timm:n9: no time left", "make gpu-check", "the same kernels replayed".capitalize(),
+    ):  # fmt: skip
+        assert phrase in page, phrase
+    assert "does not hold" not in page and 'id="classes"' not in page and ">Target<" not in page
+    wrong = accuracy_page(gpu_record(right=False))
+    assert "The timing on this GPU does not hold" in wrong and "session agrees with events" in wrong
+    nothing = {**gpu_record(), "models": [], "too_noisy": [], "calibration": {}}
+    for key in ("errors", "intervals", "baselines", "layers", "cuda_graph", "noise_floor", "error_over_noise"):
+        nothing.pop(key, None)
+    assert "no network was measured" in accuracy_page(nothing)
 
 
 def test_hostile_names_are_text() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cnnprof.render.quantities import plain
+from cnnprof.render.quantities import nbytes, plain
 from cnnprof.render.views.accuracy_figures import Figure, Gate, figures, gates
 
 __all__ = ["AccuracyView", "ClassError", "Network", "WorstLayer", "accuracy_view"]
@@ -133,7 +133,7 @@ def accuracy_view(record: Mapping[str, Any]) -> AccuracyView:
         device=device,
         title=plain(str(hardware.get("processor") or hardware.get("title") or device)),
         runner=plain(str(record["runner"])),
-        threads=int(record["threads"]),
+        threads=int(record["threads"] or 1),
         batch=int(record.get("batch") or 1),
         facts=_facts(record, hardware, device),
         baselines=tuple(plain(name) for name in baselines),
@@ -155,12 +155,14 @@ def accuracy_view(record: Mapping[str, Any]) -> AccuracyView:
 def _facts(record: Mapping[str, Any], hardware: Mapping[str, Any], device: str) -> tuple[tuple[str, str], ...]:
     """(translation key, text) of the page's head."""
     versions = record.get("versions") or {}
-    order = ("torch", "onnxruntime", "python", "cnnprof")
+    order = ("torch", "onnxruntime", "cuda", "cudnn", "driver", "python", "cnnprof")
     names = sorted(versions, key=lambda name: (order.index(name) if name in order else len(order), name))
     system = " ".join(str(hardware[key]) for key in ("system", "machine") if hardware.get(key))
     found = [
         ("device", device),
         ("cores", plain(str(hardware.get("cores", "")))),
+        ("memory", nbytes(int(hardware["memory_bytes"])) if hardware.get("memory_bytes") else ""),
+        ("host", plain(str(hardware.get("host", "")))),
         ("system", plain(system)),
         ("versions", ", ".join(plain(f"{name} {versions[name]}") for name in names)),
     ]

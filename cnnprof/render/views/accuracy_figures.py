@@ -76,7 +76,7 @@ def figures(record: Mapping[str, Any], baselines: Sequence[str]) -> tuple[Figure
     """In the order they are read; empty where nothing was quiet enough to judge."""
     if "errors" not in record:
         return ()
-    targets = {**_ALWAYS, **_targets(record)}
+    targets = _targets(record)
     errors, others = record["errors"], [record["baselines"][name] for name in baselines]
     rows = [(key, unit, errors.get(key), tuple(other.get(key) for other in others)) for key, unit in _ERRORS]
     intervals, layers = record.get("intervals") or {}, record.get("layers") or {}
@@ -104,10 +104,11 @@ def figures(record: Mapping[str, Any], baselines: Sequence[str]) -> tuple[Figure
 
 
 def _targets(record: Mapping[str, Any]) -> Mapping[str, Target]:
-    if record.get("kind", "cpu") != "cpu":
+    """None for a GPU, for which nothing is promised."""
+    if record.get("kind", "cpu") != "cpu" or "gpu_check" in record or "capability" in (record.get("hardware") or {}):
         return {}
-    setting = (str(record["runner"]), int(record["threads"]) > 1, int(record.get("batch") or 1) > 1)
-    return _BY_SETTING.get(setting, {})
+    setting = (str(record["runner"]), int(record["threads"] or 1) > 1, int(record.get("batch") or 1) > 1)
+    return {**_ALWAYS, **_BY_SETTING.get(setting, {})}
 
 
 def gates(record: Mapping[str, Any]) -> tuple[Gate, ...]:
