@@ -43,14 +43,14 @@ def command(*, models: tuple[str, ...], output: str | None, lang: str, quiet: bo
     for reference in models:
         profiles.append(profile_of_reference(reference, options))
         say_notes(profiles[-1], quiet=quiet)
-    from cnnprof.render.views.compare import Subject, compare_rows
+    from cnnprof.render.views.compare import Subject, compare_rows, told_apart
     from cnnprof.render.views.published import published_of
 
     subjects = [Subject(profile=profile, published=published_of(profile)) for profile in profiles]
     if output is None:
         from cnnprof.render.compare_text import compare_text
 
-        deliver(compare_text(compare_rows(subjects)), None)
+        deliver(compare_text(compare_rows(told_apart(subjects))), None)
         return
     from cnnprof.render.compare_html import compare_page
 

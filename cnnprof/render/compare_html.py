@@ -9,7 +9,7 @@ from cnnprof.render.charts.compare import cumulative_chart, field_chart, front_c
 from cnnprof.render.charts.timeline import timeline_chart
 from cnnprof.render.html import render
 from cnnprof.render.i18n import Translator
-from cnnprof.render.views.compare import AXES, Subject, compare_rows, cumulative, families, field_curves
+from cnnprof.render.views.compare import AXES, Subject, compare_rows, cumulative, families, field_curves, told_apart
 from cnnprof.render.views.difference import difference
 
 __all__ = ["compare_page"]
@@ -27,6 +27,7 @@ def compare_page(
 ) -> str:
     """Two or more models. ``nav`` are (label, href) of sister pages."""
     t = Translator(lang)
+    subjects = told_apart(subjects)
     rows = compare_rows(subjects)
     fronts = [(axis, svg) for axis, _ in AXES if (svg := front_chart(rows, axis, t)) is not None]
     pair = None

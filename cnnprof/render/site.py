@@ -13,7 +13,7 @@ from cnnprof.render.assets import script, style
 from cnnprof.render.compare_html import compare_page
 from cnnprof.render.html import model_page, render
 from cnnprof.render.i18n import Translator
-from cnnprof.render.views.compare import Subject, compare_rows
+from cnnprof.render.views.compare import Subject, compare_rows, told_apart
 from cnnprof.render.views.published import published_of
 
 __all__ = ["Model", "index_page", "model_files", "models_of", "site"]
@@ -108,7 +108,7 @@ def index_page(
     accuracy: Sequence[AccuracyLink] = (),
 ) -> str:
     """The site's first page: every model in a table, and the way to the other pages."""
-    rows = compare_rows(subjects)
+    rows = compare_rows(told_apart(subjects))
     context: Mapping[str, object] = {
         "title": title or t("index.title"),
         "rows": rows,

@@ -15,7 +15,7 @@ from cnnprof.render.charts.timeline import side_by_side, year_scale
 from cnnprof.render.graph_layout import layout
 from cnnprof.render.html import model_page
 from cnnprof.render.views.breakdown import icicle, stages
-from cnnprof.render.views.compare import Subject, compare_rows, cumulative, families, pareto
+from cnnprof.render.views.compare import Subject, compare_rows, cumulative, families, pareto, told_apart
 from cnnprof.render.views.graph import graph_view
 from cnnprof.render.views.labels import shortened
 from cnnprof.render.views.latency import latency_view
@@ -434,3 +434,10 @@ def test_families_keep_their_colours() -> None:
         for family in ("b", None, "a", "b")
     ]
     assert families(compare_rows(subjects)) == {"b": 0, "a": 1}
+
+
+def test_equal_names_are_told_apart() -> None:
+    a, b = profile_graph(chain()), profile_graph(diamond())
+    subjects = told_apart([Subject(profile=p) for p in (a, b, a, a)])
+    assert [row.name for row in compare_rows(subjects)] == ["chain", "diamond", "chain (2)", "chain (3)"]
+    assert told_apart(subjects) == subjects

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnnprof.profile import Profile
 from cnnprof.render.quantities import plain
@@ -12,7 +12,7 @@ from cnnprof.render.views.receptive import layer_field, receptive_view
 from cnnprof.render.views.timing import measured_of
 
 __all__ = ["AXES", "CompareRow", "Cumulative", "FieldCurve", "Subject", "compare_rows", "cumulative", "families",
-           "field_curves", "pareto"]  # fmt: skip
+           "field_curves", "pareto", "told_apart"]  # fmt: skip
 
 # What accuracy can be set against: (key, unit).
 AXES = (("macs", "count"), ("parameters", "count"), ("activations", "count"), ("latency", "seconds"))
@@ -21,16 +21,30 @@ _SAMPLES = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """One model of a comparison. ``href`` leads to its page, if there is one."""
+    """One model of a comparison. ``href`` leads to its page, if there is one; ``turn`` is above 1 where models before
+    it have the same name."""
 
     profile: Profile
     published: Published | None = None
     href: str | None = None
+    turn: int = 1
 
     @property
     def name(self) -> str:
         label = self.published.label if self.published else ""
-        return plain(label or self.profile.name)
+        name = plain(label or self.profile.name)
+        return name if self.turn == 1 else f"{name} ({self.turn})"
+
+
+def told_apart(subjects: Sequence[Subject]) -> tuple[Subject, ...]:
+    """The same, where the second of two equal names says that it's the second."""
+    seen: dict[str, int] = {}
+    found = []
+    for subject in subjects:
+        plainly = replace(subject, turn=1)
+        turn = seen[plainly.name] = seen.get(plainly.name, 0) + 1
+        found.append(replace(subject, turn=turn))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
