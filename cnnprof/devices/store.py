@@ -5,6 +5,7 @@ A profile is ``NAME.json``, its table of samples ``NAME.samples.csv`` beside it.
 
 from __future__ import annotations
 
+import gzip
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from cnnprof.errors import DeviceError, SchemaError, UsageError
 
 __all__ = ["data_folder", "import_profile", "load_profile", "reference_names", "samples_path", "save_profile",
            "stored_names", "write_whole"]  # fmt: skip
+
+
+_PACKED = ".json.gz"  # what ships is packed: megabytes of trees
 
 
 def data_folder() -> Path:
@@ -39,7 +43,7 @@ def reference_names() -> tuple[str, ...]:
 def _references() -> Iterator[str]:
     folder = resources.files("cnnprof.devices") / "reference"
     if folder.is_dir():
-        yield from (entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+        yield from (entry.name.removesuffix(_PACKED) for entry in folder.iterdir() if entry.name.endswith(_PACKED))
 
 
 def load_profile(name: str) -> CalibratedDevice:
@@ -51,8 +55,8 @@ def load_profile(name: str) -> CalibratedDevice:
     if name in stored_names():
         return CalibratedDevice.from_json(_read(path), origin=str(path))
     if name in reference_names():
-        entry = resources.files("cnnprof.devices") / "reference" / f"{name}.json"
-        return CalibratedDevice.from_json(entry.read_bytes(), origin=f"reference/{name}.json")
+        entry = resources.files("cnnprof.devices") / "reference" / f"{name}{_PACKED}"
+        return CalibratedDevice.from_json(gzip.decompress(entry.read_bytes()), origin=f"reference/{name}{_PACKED}")
     raise DeviceError(f"no calibrated device {name!r}", "cnnprof devices list names them")
 
 

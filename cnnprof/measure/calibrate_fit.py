@@ -149,7 +149,7 @@ def _forests(rows: Floats, residual: Floats, seed: int) -> list[dict[str, Any]]:
         n_estimators=120, max_depth=4, learning_rate=0.07, subsample=0.7, min_samples_leaf=3, random_state=seed
     ).fit(rows, residual)
     bagged = RandomForestRegressor(
-        n_estimators=_BAGGED, min_samples_leaf=3, max_features=0.6, random_state=seed, n_jobs=1
+        n_estimators=_BAGGED, min_samples_leaf=3, max_leaf_nodes=128, max_features=0.6, random_state=seed, n_jobs=1
     ).fit(rows, residual)
     return [
         {

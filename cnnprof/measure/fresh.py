@@ -12,14 +12,19 @@ from cnnprof.errors import CnnprofError, ModelError
 __all__ = ["in_fresh_process"]
 
 Result = TypeVar("Result")
+# Seconds of imports that every process would spend again.
+_IMPORTED = ("cnnprof.measure.verify", "cnnprof.measure.runner_torch", "onnxruntime", "torchvision", "timm")
 
 
 def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
-    """``function(*arguments)`` in a new interpreter; function, arguments and result are picklable.
+    """``function(*arguments)`` in a process of its own; function, arguments and result are picklable.
+
+    Processes are forked from a server that has imported the frameworks and run nothing (where the system can't fork:
+    new interpreters).
 
     Raises what the function raises of :class:`CnnprofError`; :class:`ModelError` if the process died.
     """
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
     process.start()
@@ -42,6 +47,14 @@ def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result
         return value  # type: ignore[no-any-return]
     kind, message, hint = value
     raise kind(message, hint)
+
+
+def _context() -> Any:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_IMPORTED))  # what isn't installed is left out
+    return context
 
 
 def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -62,7 +62,7 @@ def verify(
     progress: Progress | None = None,
     measure_one: Callable[[Visit], Measurement] | None = None,
 ) -> dict[str, Any]:
-    """The accuracy report of ``device`` over ``models`` (see :func:`case_of`). One that fails is listed with its reason.
+    """The accuracy report of ``device`` over ``models`` (see :func:`case_of`). One that fails is listed with why.
 
     ``measure_one`` measures a visit; by default in a fresh process on the CPU, in this one on a GPU.
     """
