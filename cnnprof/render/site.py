@@ -113,7 +113,7 @@ def index_page(
         "title": title or t("index.title"),
         "rows": rows,
         "subjects": subjects,
-        "nav": nav,
+        "nav": [*nav, (t("index.accuracy"), "#accuracy")] if accuracy else nav,
         "accuracy": accuracy,
         "with_year": any(row.year for row in rows),
         "with_top1": any(row.top1_percent for row in rows),

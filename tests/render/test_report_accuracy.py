@@ -9,16 +9,21 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from graphs import chain
 from hostile import HOSTILE
 from records import compared, gpu_record, record
 
+from cnnprof.api import profile_graph
 from cnnprof.errors import SchemaError
 from cnnprof.measure.accuracy import ACCURACY_SCHEMA as WRITTEN
 from cnnprof.render.accuracy_html import accuracy_link, accuracy_page, figure_text, target_text
 from cnnprof.render.gallery import accuracy_files, stale
+from cnnprof.render.i18n import Translator
+from cnnprof.render.site import index_page
 from cnnprof.render.views.accuracy import accuracy_view
 from cnnprof.render.views.accuracy_figures import Target
 from cnnprof.render.views.accuracy_record import ACCURACY_SCHEMA, accuracy_record, is_accuracy_record
+from cnnprof.render.views.compare import Subject
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -191,6 +196,25 @@ def test_the_gallery_gives_each_record_a_page() -> None:
     assert (links[0].networks, links[0].mean, links[0].degraded) == (3, "10.0 %", True)
     with pytest.raises(SchemaError, match=r"accuracy/o\.json: expected schema"):
         accuracy_files({"accuracy/o.json": text_of({**record(), "schema": "cnnprof.accuracy/0"}).encode()})
+
+
+def test_the_index_leads_to_the_records() -> None:
+    _, links = accuracy_files(
+        {f"accuracy/{name}.json": text_of(record(batch=batch)).encode() for name, batch in (("a", 1), ("b", 32))}
+    )
+    page = index_page([Subject(profile=profile_graph(chain()))], Translator("en"), title="All", nav=[], accuracy=links)
+    for phrase in (
+        'href="accuracy/a.html"',
+        'href="accuracy/b.html"',
+        'href="#accuracy"',
+        "degraded calibration",
+        "batch 32",
+        "2 of 7 met",
+    ):
+        assert phrase in page, phrase
+    assert "accuracy" not in index_page(
+        [Subject(profile=profile_graph(chain()))], Translator("en"), title="All", nav=[]
+    )
 
 
 def test_a_page_without_its_record_is_left_over(tmp_path: Path) -> None:
