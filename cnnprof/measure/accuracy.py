@@ -22,7 +22,8 @@ _SHARE = 0.01  # layers above 1 % of the time are compared
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """One network: measured twice (``again_s`` None where it was once), predicted with its 90 % interval, and by the
-    baselines; ``measured_layers`` and ``predicted_layers`` are seconds by layer. ``quiet`` is the noise verdict."""
+    baselines; ``measured_layers`` and ``predicted_layers`` are seconds by layer. ``quiet`` is the noise verdict.
+    ``features`` of a layer is whatever explains its time; it's written down for the worst ones."""
 
     model: str
     measured_s: float
@@ -37,6 +38,7 @@ class Compared:
     measured_layers: Mapping[str, float] = field(default_factory=dict)
     predicted_layers: Mapping[str, float] = field(default_factory=dict)
     classes: Mapping[str, str] = field(default_factory=dict)
+    features: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     inside_share: float = 1.0
 
     @property
@@ -159,6 +161,8 @@ def _layers(rows: Sequence[Compared]) -> dict[str, Any]:
                 "measured_share": share,
                 "predicted_share": predicted.get(name, 0.0),
             }
+            if name in row.features:
+                facts["features"] = dict(row.features[name])
             worst.append((share * abs(error), facts))
         recalls.append(_recall(measured, predicted))
     if not errors:

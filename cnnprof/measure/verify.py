@@ -218,6 +218,10 @@ def compared(
         measured_layers=layers,
         predicted_layers={layer.name: layer.time.latency_s for layer in prediction.layers},
         classes={layer.name: layer.cls for layer in prediction.layers},
+        features={
+            layer.name: {"bound": layer.bound, "flops_per_byte": layer.intensity, "inside": layer.inside}
+            for layer in prediction.layers
+        },
         inside_share=prediction.inside_share,
     )
 

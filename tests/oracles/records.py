@@ -21,6 +21,7 @@ def compared(model: str, measured_s: float, predicted_s: float, **changes: Any) 
         "measured_layers": {"a/conv": 0.6 * measured_s, "b/linear": 0.4 * measured_s},
         "predicted_layers": {"a/conv": 0.5 * predicted_s, "b/linear": 0.5 * predicted_s},
         "classes": {"a/conv": "conv_dense", "b/linear": "gemm"},
+        "features": {"b/linear": {"bound": "memory", "flops_per_byte": 0.5, "inside": False}},
     }  # fmt: skip
     return Compared(model=model, measured_s=measured_s, predicted_s=predicted_s, **{**values, **changes})
 

@@ -86,6 +86,10 @@ def test_networks_in_order_noisy_apart() -> None:
     assert view.failed == (("timm:odd", "needs 9 GiB of memory"),)
     assert [gate.name for gate in view.failed_gates] == ["drift"]
     assert {(row.layer, round(row.points, 9)) for row in view.worst} == {("a/conv", -0.1), ("b/linear", 0.1)}
+    assert {(row.layer, row.bound, row.inside) for row in view.worst} == {
+        ("a/conv", None, None),
+        ("b/linear", "memory", False),
+    }
     assert [(row.name, row.layers) for row in view.classes] == [("conv_dense", 3), ("gemm", 3)]
 
 
@@ -95,7 +99,8 @@ def test_the_page_says_all_of_it() -> None:
         "Some CPU, torch, 1 thread", "bench-1", "torch 2.14.1, python 3.11.7, cnnprof 0.1.0", "<b>3 networks</b>",
         "<b>10.0 %</b>", "2.5× closer", "<b>2 of 7 targets</b>", "calibration behind this page is degraded",
         "7.8 %, allowed ≤ 5 %", "restless", "the anchor workload drifted by 9%", "needs 9 GiB of memory",
-        "10 of 200 convolutions", "(5.0 %)", "Dense convolution", "−10.0", "87 % – 95 %", "cnnprof verify -o",
+        "10 of 200 convolutions", "(5.0 %)", "Dense convolution", "−10.0", "87 % – 95 %",
+        "limited by memory, 0.5 FLOPs/byte", "beyond the calibrated range", "cnnprof verify -o",
     ):  # fmt: skip
         assert phrase in page, phrase
     assert page == accuracy_page(record())

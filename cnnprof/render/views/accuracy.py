@@ -62,12 +62,15 @@ class ClassError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstLayer:
-    """A layer whose share of its network's time was predicted worst; ``what`` are its features, if they are known."""
+    """A layer whose share of its network's time was predicted worst. ``bound`` is what limits it, ``flops_per_byte``
+    its intensity, ``inside`` whether its size lies in the calibrated range; None where the record doesn't say."""
 
     model: str
     layer: str
     cls: str
-    what: str
+    bound: str | None
+    flops_per_byte: float | None
+    inside: bool | None
     measured_share: float
     predicted_share: float
 
@@ -216,11 +219,14 @@ def _classes(by_class: Mapping[str, Mapping[str, Any]]) -> tuple[ClassError, ...
 
 
 def _worst(row: Mapping[str, Any]) -> WorstLayer:
+    features = row.get("features") or {}
     return WorstLayer(
         model=plain(str(row["model"])),
         layer=plain(str(row["layer"])),
         cls=plain(str(row["class"])),
-        what=plain(str(row.get("what") or "")),
+        bound=plain(str(features["bound"])) if features.get("bound") else None,
+        flops_per_byte=None if features.get("flops_per_byte") is None else float(features["flops_per_byte"]),
+        inside=None if features.get("inside") is None else bool(features["inside"]),
         measured_share=float(row["measured_share"]),
         predicted_share=float(row["predicted_share"]),
     )
