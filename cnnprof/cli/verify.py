@@ -51,6 +51,8 @@ def command(
 
     if output is not None and output.lower().endswith((".html", ".htm")):
         raise UsageError(f"-o {output}: the record is JSON, its page comes beside it", "give a FILE that ends in .json")
+    if output is not None and not Path(output).absolute().parent.is_dir():
+        raise UsageError(f"-o {output}: there is no such folder", "make it first: measuring takes a while")
     if sweep and (models or batch):
         raise UsageError("--sweep: it has its own models and batches", "leave out --model and --batch")
     if device is None:

@@ -78,7 +78,7 @@ class AccuracyLink:
     title: str
     runner: str
     threads: int
-    batch: int
+    batch: int | None
     networks: int
     mean: str | None
     met: int

@@ -79,6 +79,17 @@ def test_targets_follow_runner_threads_and_batch(changes: dict[str, Any], target
     assert found == targets
 
 
+def test_a_sweep_has_the_targets_of_many_batches() -> None:
+    made = record(
+        compared("torchvision:resnet18 32x3x128x128", 0.1, 0.106), compared("timm:a 1x3x384x384", 0.01, 0.0101)
+    )
+    view = accuracy_view(made)
+    mean = view.figure("mean")
+    assert view.batch is None and mean is not None and mean.target == Target(high=0.07) and mean.met
+    page = accuracy_page(made)
+    assert "cnnprof verify --sweep -o" in page and "resnet18 32x3x128x128" in page and "<b>varies</b>" in page
+
+
 def test_networks_in_order_noisy_apart() -> None:
     view = accuracy_view(record())
     assert [(row.name, row.inside) for row in view.networks] == [("slow", False), ("fast", True), ("middle", True)]
@@ -249,6 +260,7 @@ def test_the_command_makes_the_page(cnnprof: Run, tmp_path: Path) -> None:
         (["report", "good.json", "good.json", "-o", "x"], 2, "one page of its own"),
         (["report", "good.json", "-o", "no/such/x.html"], 2, "can't write"),
         (["verify", "-o", "x.html"], 2, "the record is JSON"),
+        (["verify", "-o", "no/such/x.json"], 2, "no such folder"),
     ],
 )
 def test_bad_records_are_one_line_and_leave_nothing(

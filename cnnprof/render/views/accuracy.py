@@ -9,6 +9,7 @@ from typing import Any
 
 from cnnprof.render.quantities import nbytes, plain
 from cnnprof.render.views.accuracy_figures import Figure, Gate, figures, gates
+from cnnprof.render.views.accuracy_record import is_sweep
 
 __all__ = ["AccuracyView", "ClassError", "Network", "WorstLayer", "accuracy_view"]
 
@@ -83,13 +84,14 @@ class WorstLayer:
 @dataclass(frozen=True, kw_only=True)
 class AccuracyView:
     """``figures`` is empty where every measurement was too noisy. ``networks`` are the judged ones, by error from too
-    fast to too slow; ``times_better`` the best baseline's mean error over the prediction's."""
+    fast to too slow; ``batch`` is None
+    where it varies with the input; ``times_better`` the best baseline's mean error over the prediction's."""
 
     device: str
     title: str
     runner: str
     threads: int
-    batch: int
+    batch: int | None
     facts: tuple[tuple[str, str], ...]
     baselines: tuple[str, ...]
     figures: tuple[Figure, ...]
@@ -137,7 +139,7 @@ def accuracy_view(record: Mapping[str, Any]) -> AccuracyView:
         title=plain(str(hardware.get("processor") or hardware.get("title") or device)),
         runner=plain(str(record["runner"])),
         threads=int(record["threads"] or 1),
-        batch=int(record.get("batch") or 1),
+        batch=None if is_sweep(record) else int(record.get("batch") or 1),
         facts=_facts(record, hardware, device),
         baselines=tuple(plain(name) for name in baselines),
         figures=figures(record, baselines),

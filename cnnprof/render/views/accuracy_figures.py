@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnprof.render.quantities import plain
+from cnnprof.render.views.accuracy_record import is_sweep
 
 __all__ = ["Figure", "Gate", "Target", "figures", "gates"]
 
@@ -107,7 +108,11 @@ def _targets(record: Mapping[str, Any]) -> Mapping[str, Target]:
     """None for a GPU, for which nothing is promised."""
     if record.get("kind", "cpu") != "cpu" or "gpu_check" in record or "capability" in (record.get("hardware") or {}):
         return {}
-    setting = (str(record["runner"]), int(record["threads"] or 1) > 1, int(record.get("batch") or 1) > 1)
+    setting = (
+        str(record["runner"]),
+        int(record["threads"] or 1) > 1,
+        int(record.get("batch") or 1) > 1 or is_sweep(record),
+    )
     return {**_ALWAYS, **_BY_SETTING.get(setting, {})}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnprof.errors import SchemaError
 
-__all__ = ["ACCURACY_SCHEMA", "accuracy_record", "is_accuracy_record"]
+__all__ = ["ACCURACY_SCHEMA", "accuracy_record", "is_accuracy_record", "is_sweep"]
 
 ACCURACY_SCHEMA = "cnnprof.accuracy/1"  # as measure writes it; a page is made without measure
 _FAMILY = "cnnprof.accuracy/"
@@ -43,3 +43,8 @@ def accuracy_record(text: str | bytes, *, origin: str) -> Mapping[str, Any]:
     if missing:
         raise SchemaError(f"{origin}: the accuracy record lacks {', '.join(missing)}", _HINT)
     return document
+
+
+def is_sweep(record: Mapping[str, Any]) -> bool:
+    """True where each network has an input of its own, as in ``torchvision:resnet18 4x3x224x224``."""
+    return any(" " in str(row["model"]) for row in record["models"])
