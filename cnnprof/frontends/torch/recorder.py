@@ -225,7 +225,7 @@ class Recorder(TorchDispatchMode):
         """Records of an op's results: a written tensor gets a new name in the storage it had, a view
         the storage it looks into, anything else memory of its own."""
         made: list[Tensor | None] = []
-        several = len(outputs) > 1 and len(outputs) - outputs.count(None) > 1
+        several = len(outputs) > 1 and sum([t is not None for t in outputs]) > 1
         for index, tensor in enumerate(outputs):
             if tensor is None:
                 made.append(None)
