@@ -1,17 +1,19 @@
 """Synthetic networks on CUDA, eager, and as CUDA graphs beside: one run of the suite makes two profiles.
 
-Totals are by events, from an idle device to an idle device. A kernel's time is the profiler's; what it waited for
-before it started (the host, mostly) is its own too, brought down to what waits are without a profiler
-(:func:`cnnprof.measure.gpu_trace.in_place`). For the graph's profile kernels count alone: a replay waits for nobody.
+Totals are by events, from an idle device to an idle device; a kernel's time is the profiler's. An eager run is a queue
+that the host fills (:mod:`cnnprof.predict.queue`): what each class costs the host is fitted on the totals
+(:mod:`cnnprof.measure.queue_fit`). A graph's replay waits for nobody: its total is near the kernels' sum.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from cnnprof import __version__
@@ -25,13 +27,16 @@ from cnnprof.measure.calibrate_fit import fit_profile, gates_of
 from cnnprof.measure.clock import Clock
 from cnnprof.measure.cuda import Cuda, CudaClock, CudaFacts, first_line, graph_replay_s
 from cnnprof.measure.cuda_torch import TorchCuda, anchor_on
-from cnnprof.measure.gpu_trace import in_place, seconds_by_op
+from cnnprof.measure.gpu_trace import seconds_by_op
 from cnnprof.measure.profiler_torch import Profiled, profiled
+from cnnprof.measure.queue_fit import fit_queue, queue_errors
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.session import take_sample
 from cnnprof.measure.statistics import Sample, quantile
 from cnnprof.measure.synthetic_torch import SyntheticModule
+from cnnprof.predict.calibrated import effective_kernels
 from cnnprof.predict.lower import lower
+from cnnprof.predict.queue import in_queue
 
 __all__ = ["GRAPH_RUNNER", "CudaNetworks", "calibrate_cuda", "cuda_profile_name"]
 
@@ -42,6 +47,7 @@ _PASSES = 7
 _LEAST_KERNEL_S = 1e-8  # a view has no kernel; fits are in logarithms
 _WARM_S = 0.5  # a GPU's clock needs that long to go up
 _WARM_RUNS = 5000
+_UNKNOWN_80, _UNKNOWN_90 = (-0.10, 0.10), (-0.13, 0.13)  # of kernels, where no graph could be captured to see
 
 
 def cuda_profile_name(facts: CudaFacts) -> str:
@@ -111,24 +117,23 @@ class CudaNetworks:
             total_s=total,
             disturbed=sum(sample.disturbed for sample in samples) / len(samples),
             kernels=kernels,
-            seconds=_seconds(found, names, [kernel.name for kernel in kernels], total),
+            seconds=_seconds(found, names, [kernel.name for kernel in kernels]),
         )
         replay = graph_replay_s(self._cuda, run)
         if replay is not None:
-            alone = _seconds(found, names, [kernel.name for kernel in kernels], None)
-            self.graphs.append(replace(eager, total_s=replay, disturbed=0.0, seconds=alone))
+            # A network may be measured a second time: the later one counts.
+            self.graphs = [sample for sample in self.graphs if sample.network != index]
+            self.graphs.append(replace(eager, total_s=replay, disturbed=0.0))
             self._kept(self.graphs)
         return eager
 
 
-def _seconds(found: Profiled, ops: Sequence[str], names: Sequence[str], total_s: float | None) -> tuple[float, ...]:
-    """Seconds by kernel of the lowering, the medians over passes: with their waits so that they sum to ``total_s``, or
-    alone (None)."""
+def _seconds(found: Profiled, ops: Sequence[str], names: Sequence[str]) -> tuple[float, ...]:
+    """Kernel seconds by kernel of the lowering, the medians over passes."""
     rows = []
     for one in found.passes:
         own = [kernel.duration_ns * 1e-9 for kernel in one.kernels]
-        times = own if total_s is None else in_place(one.kernels, total_s)
-        rows.append(seconds_by_op(one.kernels, times, found.owners, ops)[0])
+        rows.append(seconds_by_op(one.kernels, own, found.owners, ops)[0])
     return tuple(max(statistics.median(row[name] for row in rows), _LEAST_KERNEL_S) for name in names)
 
 
@@ -171,7 +176,45 @@ def calibrate_cuda(
     )  # fmt: skip
     graph = _graph_profile(result.profile, networks.graphs, seed)
     partial.unlink(missing_ok=True)
-    return replace(result, graph=graph)
+    eager = _queued(result.profile, result.samples, graph)
+    save_profile(eager, to_csv(result.samples))
+    return replace(result, profile=eager, graph=graph)
+
+
+def _queued(
+    profile: CalibratedDevice, samples: Sequence[NetSample], graph: CalibratedDevice | None
+) -> CalibratedDevice:
+    """The eager profile with the host's times in it, and the intervals and the coherence of that."""
+    queue = fit_queue(samples)
+    missed, kernels = queue_errors(samples), _kernel_quantiles(graph, samples)
+    quantiles = {}
+    for level, tail in (("80", 0.10), ("90", 0.05)):
+        # The host's errors and those of kernels that no fit has seen are independent: their squares add up.
+        low, high = min(0.0, float(np.quantile(missed, tail))), max(0.0, float(np.quantile(missed, 1 - tail)))
+        quantiles[level] = [-math.hypot(low, kernels[level][0]), math.hypot(high, kernels[level][1])]
+    total = {
+        **profile.data["total"], "queue": queue, "log_quantiles": quantiles, "spread_exponent": 0.0,
+        "spread_kernels": 1.0,
+    }  # fmt: skip
+    coherence = statistics.median(sum(in_queue(s.kernels, s.seconds, queue)) / s.total_s for s in samples)
+    gates = []
+    for gate in profile.data["gates"]:
+        if gate["name"] == "coherence":
+            passed = gate["low"] <= coherence <= gate["high"]
+            gates.append({**gate, "value": coherence, "passed": passed})
+        else:
+            gates.append(gate)
+    return CalibratedDevice({**profile.data, "total": total, "gates": gates})
+
+
+def _kernel_quantiles(graph: CalibratedDevice | None, samples: Sequence[NetSample]) -> Mapping[str, Sequence[float]]:
+    """How far sums of kernels are missed by fits that hadn't seen them: the graphs', at a usual number of kernels."""
+    if graph is None:
+        return {"80": _UNKNOWN_80, "90": _UNKNOWN_90}
+    total = graph.data["total"]
+    usual = statistics.median(effective_kernels(np.array(sample.seconds)) for sample in samples)
+    shrunk = min(usual, total["spread_kernels"]) ** -total["spread_exponent"]
+    return {level: [edge * shrunk for edge in total["log_quantiles"][level]] for level in ("80", "90")}
 
 
 def _graph_profile(eager: CalibratedDevice, samples: Sequence[NetSample], seed: int) -> CalibratedDevice | None:

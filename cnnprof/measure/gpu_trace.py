@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 __all__ = ["CALL", "HOST_BOUND", "PASS", "GpuTimes", "KernelRun", "KernelTotals", "Pass", "TraceEvent", "busy_s",
-           "carried_over", "chosen", "in_place", "passes_of", "seconds_by_op", "short_name", "totals"]  # fmt: skip
+           "carried_over", "chosen", "passes_of", "seconds_by_op", "short_name", "totals"]  # fmt: skip
 
 PASS, CALL = "cnnprof.pass#", "cnnprof.call#"
 # End to end this much longer than the device alone needs: the host is what limits.
@@ -174,40 +174,6 @@ def totals(passes: Sequence[Pass], graph_s: float | None = None) -> KernelTotals
         busy_s=statistics.median(busy_s(one.kernels) for one in passes),
         graph_s=graph_s,
     )
-
-
-def in_place(kernels: Sequence[KernelRun], total_s: float) -> list[float]:
-    """Seconds of each kernel with the wait before it, so that they sum to ``total_s``, the un-instrumented time.
-
-    The profiler makes the host slower by about the same for every launch. So one amount is taken off every wait (none
-    below zero) that makes the sum right: where the device is the limit no wait is left, where the host is, the waits
-    keep what differs between operators. Kernels alone that exceed ``total_s`` are given as they are.
-    """
-    if not kernels:
-        return []
-    waits, reached = [], kernels[0].start_ns
-    for kernel in kernels:
-        waits.append(max(0, kernel.start_ns - reached) * 1e-9)
-        reached = max(reached, kernel.start_ns + kernel.duration_ns)
-    # What came before the first is the host's way to its launch: no longer than that to the others', as a rule.
-    waits[0] = statistics.median(waits[1:]) if len(waits) > 1 else 0.0
-    own = [kernel.duration_ns * 1e-9 for kernel in kernels]
-    less = _level(waits, max(0.0, total_s - sum(own)))
-    return [time + max(0.0, wait - less) for time, wait in zip(own, waits, strict=True)]
-
-
-def _level(waits: Sequence[float], wanted_s: float) -> float:
-    """The amount that, taken off each of ``waits`` but none below zero, leaves ``wanted_s`` (it may be negative)."""
-    ordered = sorted(waits, reverse=True)
-    if wanted_s <= 0.0:
-        return ordered[0]
-    inside, level = 0.0, 0.0
-    for count, wait in enumerate(ordered, 1):
-        inside += wait
-        level = (inside - wanted_s) / count
-        if count == len(ordered) or level >= ordered[count]:
-            break
-    return level
 
 
 def seconds_by_op(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from cnnprof.ir import Graph
 from cnnprof.predict.kernels import FEATURES, Kernel, row_of
 from cnnprof.predict.lower import lower
 from cnnprof.predict.prediction import Interval, LayerPrediction, Prediction
+from cnnprof.predict.queue import in_queue
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 from cnnprof.predict.scale import at
@@ -130,7 +132,10 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int) 
         key is not None and _inside(kernel, ranges.get(key)) for kernel, (_, key) in zip(kernels, times, strict=True)
     ]
     alpha, delta = float(total_fit["alpha"]), float(total_fit["delta_s"])
-    corrected = [max(0.0, alpha * (seconds - delta)) for seconds, _ in times]
+    if "queue" in total_fit:
+        corrected = in_queue(kernels, [seconds for seconds, _ in times], total_fit["queue"])
+    else:
+        corrected = [max(0.0, alpha * (seconds - delta)) for seconds, _ in times]
     total = max(sum(corrected), 0.25 * sum(seconds for seconds, _ in times))
     # Errors of many kernels average out: the quantiles are of networks with one.
     averaged = min(effective_kernels(np.array(corrected)), float(total_fit.get("spread_kernels", 1.0)))
@@ -140,6 +145,11 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int) 
         _layer(device, kernel, seconds, raw, key, ok, roof)
         for kernel, seconds, (raw, key), ok in zip(kernels, corrected, times, inside, strict=True)
     ]
+    if "queue" in total_fit:  # what mostly waits for the host is bound by it
+        layers = [
+            replace(layer, bound="overhead") if layer.time.latency_s > 2.0 * raw else layer
+            for layer, (raw, _) in zip(layers, times, strict=True)
+        ]
     whole = sum(layer.time.latency_s for layer in layers) or 1.0
     outside = sum(layer.time.latency_s for layer, ok in zip(layers, inside, strict=True) if not ok) / whole
     warnings = []

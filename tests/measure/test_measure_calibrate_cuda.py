@@ -63,13 +63,11 @@ def test_a_network_s_kernels_sum_to_its_total() -> None:
     eager = networks(3, synthetic_network(0, 3), CudaClock(cuda.events))
     (graph,) = networks.graphs
     assert torch.equal(torch.random.get_rng_state(), state)
-    views = sum(kernel.cls == "view" for kernel in eager.kernels)
-    # A view has no kernel: 10 ns stand for it, so that logarithms exist.
-    assert eager.sum_s == pytest.approx(eager.total_s + views * 1e-8, rel=1e-6)
     busy = [s for s in graph.seconds if s > 1e-8]
     # Replayed: 8 µs to launch, the kernels, 1 µs between two of them.
     assert graph.total_s == pytest.approx(sum(busy) + 8e-6 + 1e-6 * (len(busy) - 1))
-    assert min(busy) > 2e-6 and all(e >= g - 1e-12 for e, g in zip(eager.seconds, graph.seconds, strict=True))
+    assert min(busy) > 2e-6 and eager.seconds == graph.seconds
+    assert eager.total_s > sum(busy)
 
 
 def test_the_profile_says_what_it_was_made_on(calibration: Calibration) -> None:
@@ -80,7 +78,12 @@ def test_the_profile_says_what_it_was_made_on(calibration: Calibration) -> None:
     gates = {gate["name"]: gate for gate in saved.data["gates"]}
     assert gates["coherence"]["value"] == pytest.approx(1.0, abs=0.01)
     assert gates["drift"]["value"] == pytest.approx(0.0, abs=1e-9)  # this device's clock never moves
-    assert saved.data["total"]["alpha"] == pytest.approx(1.0, abs=0.01)
+    # The fake host takes 6 µs for a kernel and 1 µs for a call without.
+    host = saved.data["total"]["queue"]["host_s"]
+    assert host["norm_batch"] == pytest.approx(6e-6, rel=0.15) and host["conv_pointwise"] == pytest.approx(
+        6e-6, rel=0.25
+    )
+    assert calibration.profile.data["total"]["queue"] == saved.data["total"]["queue"]
     assert len(from_csv(samples_path("fake").read_text(), origin="test")) == saved.data["networks"] >= 10
     graph = load_profile("fake-graph")
     assert calibration.graph is not None and calibration.graph.name == graph.name
@@ -92,7 +95,7 @@ def test_the_profile_says_what_it_was_made_on(calibration: Calibration) -> None:
     assert not samples_path("fake-graph.partial").exists()
 
 
-def test_interrupted_and_resumed_keeps_both_tables() -> None:
+def test_interrupted_and_resumed_keeps_the_graphs() -> None:
     class Stops(FakeCuda):
         captured = 0
 
@@ -104,8 +107,12 @@ def test_interrupted_and_resumed_keeps_both_tables() -> None:
 
     with pytest.raises(CnnprofError, match="4 networks measured, at least 10"):
         calibrate_cuda(runner="torch", budget_s=1.0, name="cut", cuda=Stops())
-    tables = [from_csv(samples_path(name).read_text(), origin="test") for name in ("cut.partial", "cut-graph.partial")]
-    assert [[sample.network for sample in table] for table in tables] == [[0, 1, 2, 3]] * 2
+    table = from_csv(samples_path("cut-graph.partial").read_text(), origin="test")
+    assert [sample.network for sample in table] == [0, 1, 2, 3]
+    # Measured again after a resume, a network is there once.
+    networks = CudaNetworks(cuda := FakeCuda(), table)
+    networks(3, synthetic_network(0, 3), CudaClock(cuda.events))
+    assert [sample.network for sample in networks.graphs] == [0, 1, 2, 3]
 
 
 def test_a_device_that_fails_is_one_line() -> None:
@@ -194,7 +201,7 @@ def test_the_whole_check(tmp_path: Path, calibration: Calibration, monkeypatch: 
     # The fake device has no noise: measured twice, the same.
     assert all(row["again_s"] == pytest.approx(row["measured_s"]) for row in found["models"])
     assert found["layers"] == {} and found["cuda_graph"]["layers"]["count"] > 20
-    assert found["errors"]["worst"] < 0.35 and found["cuda_graph"]["errors"]["worst"] < 0.35
+    assert found["errors"]["worst"] < 0.10 and found["cuda_graph"]["errors"]["worst"] < 0.35
     (row,) = found["gpu_check"]["memory"]["models"]
     weights, given = 1_235_496 * 4, 3 * 224 * 224 * 4  # squeezenet1_1: torchvision's own count, and one image
     # Held by libraries: what was resident beyond weights and input, up to what rounding to 512 bytes adds.

@@ -14,7 +14,6 @@ from cnnprof.measure.gpu_trace import (
     busy_s,
     carried_over,
     chosen,
-    in_place,
     passes_of,
     seconds_by_op,
     short_name,
@@ -89,22 +88,6 @@ def test_calls_are_carried_over_where_kernels_are_the_same() -> None:
     ]
     assert carried_over([annotated, other]) == [annotated]
     assert carried_over([]) == []
-
-
-def test_waits_are_brought_down_by_one_amount() -> None:
-    # Waits: the first unknown, then 10, 15, 0; the first gets their median, 10. Kernels sum to 10 + 5 + 10 + 20 = 45.
-    kernels = [run("a", 0, 10), run("b", 20, 5), run("c", 40, 10), run("d", 50, 20)]
-    # 60 − 45 = 15 to share: 20/3 off each of 10, 10, 15 leaves 10/3, 10/3, 25/3; the wait of 0 stays.
-    assert [s * 1e6 for s in in_place(kernels, 60e-6)] == pytest.approx([10 + 10 / 3, 5 + 10 / 3, 10 + 25 / 3, 20])
-    # 5 to share: only the longest wait is left something; 10 off it leaves 5, the others would be below zero.
-    assert [s * 1e6 for s in in_place(kernels, 50e-6)] == pytest.approx([10, 5, 15, 20])
-    # The device is the limit: no waits. Less than the kernels alone (streams overlap): they are given as they are.
-    assert [s * 1e6 for s in in_place(kernels, 45e-6)] == pytest.approx([10, 5, 10, 20])
-    assert [s * 1e6 for s in in_place(kernels, 30e-6)] == pytest.approx([10, 5, 10, 20])
-    # Slower than under the profiler: everyone waits 5 longer. 35 + 4·5 = 55 = 100 − 45.
-    assert [s * 1e6 for s in in_place(kernels, 100e-6)] == pytest.approx([25, 20, 30, 25])
-    assert in_place([], 1.0) == []
-    assert in_place([run("a", 3, 4)], 10e-6) == [pytest.approx(10e-6)]
 
 
 def test_overlapping_kernels_are_busy_once() -> None:
