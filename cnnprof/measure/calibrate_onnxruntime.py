@@ -31,7 +31,8 @@ _CLEAN = 4  # so many undisturbed runs are enough to leave the others out
 _LEAST_S = 0.10
 _LONGEST_S = 0.5
 _MOST_RUNS = 200
-_CEILING = 0.6  # of a node's times, the share from below that its mean is taken over
+_EXCESS = 1.15  # a profiled sum that much above the total has waiting in it
+_CEILING = 0.4  # of a node's times, the share from below that its mean is taken over
 
 
 @contextmanager
@@ -65,15 +66,17 @@ def measure_network(
         profile = json.loads(Path(session.end_profiling()).read_text("utf-8"))
         optimised = file_nodes(Path(folder) / "optimised.onnx")
     owners = kernel_of_nodes(optimised, file_nodes(model), placed)
-    # Several threads work at once: their time on processors says nothing about waiting.
-    shares = _shares_at_work(profiled) if threads == 1 else dict.fromkeys(range(1, len(profiled)), 1.0)
-    seconds = seconds_by_kernel(profile, owners, len(placed), shares)
+    counting = _counting(profiled)
+    seconds = seconds_by_kernel(profile, owners, len(placed), counting)
     samples = _enough_runs(run, clock)[1:]
     if threads == 1:
         clean = [s.cpu_s for s in samples if not s.disturbed]
         total = quantile(clean if len(clean) >= 3 else [s.cpu_s for s in samples], 0.2)
     else:
         total = quantile([s.wall_s for s in samples], 0.5)
+    # Of several threads the time on processors says nothing about waiting.
+    if threads == 1 and any(profiled[i].disturbed for i in counting):
+        seconds = within(seconds, total)
     used = [(item, spent) for item, spent in zip(placed, seconds, strict=True) if not _folded(item)]
     return NetSample(
         network=index,
@@ -101,20 +104,25 @@ def _enough_runs(run: Callable[[], None], clock: Clock) -> list[Sample]:
             return samples
 
 
-def _shares_at_work(samples: Sequence[Sample]) -> dict[int, float]:
-    """Run -> the share of its time that it computed, of the runs to use: those that nothing disturbed, the first (which
-    warms up) apart. Where they are few, all of them: long runs are interrupted so often that it slows every node
-    alike, and a profile by the clock on the wall has the waiting in it."""
-    clean = {i: 1.0 for i in range(1, len(samples)) if not samples[i].disturbed}
-    if len(clean) >= _CLEAN:
-        return clean
-    return {i: min(1.0, samples[i].cpu_s / samples[i].wall_s) for i in range(1, len(samples)) if samples[i].wall_s > 0}
+def _counting(samples: Sequence[Sample]) -> list[int]:
+    """The runs to use: those that nothing disturbed, the first (which warms up) apart; all the others where those are
+    few."""
+    after = range(1, len(samples))
+    clean = [i for i in after if not samples[i].disturbed]
+    return clean if len(clean) >= _CLEAN else list(after)
+
+
+def within(seconds: Sequence[float], total_s: float) -> list[float]:
+    """``seconds`` of the nodes, scaled to sum to ``total_s`` where they exceed it by more than the instrument does: on
+    a machine at work long nodes are always interrupted, and the profile's clock counts the waiting."""
+    excess = sum(seconds) / total_s if total_s > 0 else 1.0
+    return [spent / excess for spent in seconds] if excess > _EXCESS else list(seconds)
 
 
 def seconds_by_kernel(
-    profile: Sequence[Mapping[str, Any]], owners: Mapping[str, int], count: int, shares: Mapping[int, float]
+    profile: Sequence[Mapping[str, Any]], owners: Mapping[str, int], count: int, counting: Sequence[int]
 ) -> list[float]:
-    """Seconds of each of ``count`` kernels, from the events of the runs in ``shares``, each times its share.
+    """Seconds of each of ``count`` kernels, from the events of the runs ``counting``.
 
     The profile's clock ticks in microseconds: over many runs the mean of a node's times is finer than that. It is
     taken over the lower part of them, which what else the machine does has not slowed down."""
@@ -124,7 +132,7 @@ def seconds_by_kernel(
     seconds = [0.0] * count
     for key, values in runs.items():
         if key in owners:
-            used = [values[i] * share for i, share in shares.items() if i < len(values)]
+            used = [values[i] for i in counting if i < len(values)]
             seconds[owners[key]] += _typical(used or values)
     return seconds
 

@@ -14,7 +14,9 @@ Channels stand in blocks of B (8 with AVX2, 16 with AVX-512). In execution order
 6. Batch norm of a blocked value becomes a depthwise 1x1 convolution.
 7. A transposition of a blocked value to NHWC is its reorder; one from NHWC to NCHW whose readers are all convolutions
    that reorder is theirs.
-8. Every NCHW value that a blocked node reads is reordered once, and so is every blocked one that another node reads.
+8. Of convolutions that stay in NCHW one with a bias takes the sum of its result and a value of its shape, and the
+   fusible activation after it, as the blocked ones do (of Add; Sum stays).
+9. Every NCHW value that a blocked node reads is reordered once, and so is every blocked one that another node reads.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cnnprof.ir import Graph
-from cnnprof.predict.onnxruntime_nodes import NHWC, Node
+from cnnprof.predict.onnxruntime_nodes import CONV_ACTIVATIONS, NHWC, Node
 
 __all__ = ["blocked"]
 
@@ -59,6 +61,7 @@ class _Layout:
                 continue
             self.out.append(node)
         self._transpositions()
+        self._plain_sums()
         return self._with_reorders_out()
 
     # -- parts ---------------------------------------------------------------------------------------
@@ -105,6 +108,35 @@ class _Layout:
                 reorder.ops, reorder.extras = node.ops, node.extras
                 self.out.remove(node)
 
+    def _plain_sums(self) -> None:
+        """Rule 8."""
+        makers = {node.output: node for node in self.out if node.kind == "conv" and not node.blocked}
+        for node in [n for n in self.out if n.kind == "add" and not n.blocked and len(n.inputs) == 2]:
+            if self.shape(node.inputs[0]) != self.shape(node.inputs[1]) or node.head.op_type == "onnx:Sum":
+                continue
+            for index, name in enumerate(node.inputs):
+                conv = makers.get(name)
+                if conv is None or conv.activation or conv.has_sum or self.uses[name] != 1 or not _has_bias(conv):
+                    continue
+                self.out.remove(conv)
+                conv.has_sum = True
+                conv.inputs.append(node.inputs[1 - index])
+                self._absorb(node, conv)
+                after = [n for n in self.out if node.output in n.inputs]
+                if len(after) == 1 and after[0].kind in CONV_ACTIVATIONS and self.uses[node.output] == 1:
+                    conv.activation = after[0].kind
+                    self.out.remove(conv)
+                    self._absorb(after[0], conv)
+                makers[conv.output] = conv
+                break
+
+    def _absorb(self, node: Node, conv: Node) -> None:
+        """``conv`` moves to where ``node`` stood and makes what that made."""
+        self.out[self.out.index(node)] = conv
+        conv.ops.extend(node.ops)
+        conv.extras.extend(node.extras)
+        conv.outputs = node.outputs
+
     def _with_reorders_out(self) -> list[Node]:
         found: list[Node] = []
         for node in self.out:
@@ -112,6 +144,10 @@ class _Layout:
             if node.blocked and node.kind not in ("reorder_in", "reorder_out") and self.left.get(node.output, 0) > 0:
                 found.append(Node("reorder_out", [], [node.output], [node.output], blocked=True))
         return found
+
+
+def _has_bias(conv: Node) -> bool:
+    return len(conv.head.present_inputs) > 2 or any(op.kind in ("batch_norm", "add") for op in conv.extras)
 
 
 def _conv(layout: _Layout, node: Node) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from cnnprof.ir import Graph, Op
 
-__all__ = ["NHWC", "Node", "nodes_of"]
+__all__ = ["CONV_ACTIVATIONS", "NHWC", "Node", "nodes_of"]
 
 NHWC = "@nhwc"  # ends the name of a tensor's copy in that layout
 

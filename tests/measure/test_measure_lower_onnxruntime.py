@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import pytest
+from small_networks import SMALL, small_network
 
 from cnnprof.analyses.complexity import complexity
 from cnnprof.api import load
@@ -17,7 +18,6 @@ from cnnprof.ir import Graph
 from cnnprof.measure.lowering_onnxruntime import lowering_here
 from cnnprof.measure.onnxruntime_kernels import kernel_of_nodes, keys_of
 from cnnprof.measure.onnxruntime_map import covered
-from cnnprof.measure.synthetic import synthetic_network
 from cnnprof.measure.synthetic_build import NetBuilder
 from cnnprof.measure.synthetic_onnx import random_weights, synthetic_model
 from cnnprof.predict.lower import lower
@@ -78,11 +78,11 @@ def nodes_and_kernels(source: Path | bytes, folder: Path) -> tuple[list[str], li
     return [key for key in keys if key not in owners], idle
 
 
-@pytest.mark.parametrize("index", range(22))
-def test_synthetic_networks_map_exactly(index: int, tmp_path: Path) -> None:
-    """Two networks of every motif: each node of the optimised graph is one of our kernels, reorders included, and none of
-    ours is left over."""
-    graph = synthetic_network(0, index)
+@pytest.mark.parametrize("name", SMALL)
+def test_synthetic_networks_map_exactly(name: str, tmp_path: Path) -> None:
+    """Every motif at three kinds of width: each node of the optimised graph is one of our kernels, reorders included,
+    and none of ours is left over."""
+    graph = small_network(name)
     assert nodes_and_kernels(synthetic_model(graph, random_weights(graph, 0)), tmp_path) == ([], [])
 
 
@@ -130,7 +130,7 @@ def test_layouts_by_hand() -> None:
 
 
 def test_every_op_is_in_one_kernel_and_flops_are_whole() -> None:
-    graph = load_again(synthetic_network(0, 6))
+    graph = load_again(small_network("token-16"))
     kernels = lower(graph, "onnxruntime")
     assert sorted(n for k in kernels for n in k.ops) == sorted(op.name for op in graph.ops)
     assert all(k.name == k.ops[0] for k in kernels if k.ops)

@@ -7,11 +7,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from small_networks import SMALL, small_network
 
 from cnnprof.analyses.complexity import complexity
 from cnnprof.frontends.onnx.load import load_onnx
 from cnnprof.ir import Graph
-from cnnprof.measure.synthetic import STYLES, synthetic_network
+from cnnprof.measure.synthetic import synthetic_network
 from cnnprof.measure.synthetic_onnx import random_weights, synthetic_model
 from cnnprof.measure.synthetic_torch import SyntheticModule
 
@@ -40,32 +41,27 @@ def outputs(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
         return module(torch.from_numpy(x)).numpy(), session.run(None, {graph.inputs[0]: x})[0]
 
 
-# Networks whose activations, gates and squeezes together are all that the suite has.
-NETWORKS = (*range(len(STYLES)), 11, 14, 20, 25, 33)
+@pytest.mark.parametrize("name", SMALL)
+def test_the_numbers_are_torchs(name: str) -> None:
+    expected, found = outputs(small_network(name))
+    assert float(expected.std()) > 1e-3  # the input reaches the output
+    assert np.abs(found - expected).max() < 1e-3 * float(np.abs(expected).max())
 
 
-@pytest.mark.parametrize("index", NETWORKS)
-def test_the_numbers_are_torchs(index: int) -> None:
-    expected, found = outputs(synthetic_network(0, index))
-    spread = float(expected.std())
-    assert spread > 1e-3  # the input reaches the output
-    assert np.abs(found - expected).max() < 1e-3 * max(spread, float(np.abs(expected).max()))
+def test_every_kind_of_the_suite_is_among_them() -> None:
+    chosen = {op.kind for name in SMALL for op in small_network(name).ops}
+    assert chosen >= {op.kind for index in range(26) for op in synthetic_network(0, index).ops}
 
 
-def test_every_kind_is_among_them() -> None:
-    chosen = {op.kind for index in NETWORKS for op in synthetic_network(0, index).ops}
-    assert chosen == {op.kind for index in range(120) for op in synthetic_network(0, index).ops}
-
-
-@pytest.mark.parametrize("index", range(len(STYLES)))
-def test_our_front_end_reads_it_with_the_same_work(index: int) -> None:
-    graph = synthetic_network(0, index)
+@pytest.mark.parametrize("name", [name for name in SMALL if name.endswith("-16")])
+def test_our_front_end_reads_it_with_the_same_work(name: str) -> None:
+    graph = small_network(name)
     read = load_onnx(synthetic_model(graph, random_weights(graph, 0)), reference="synthetic")
     assert complexity(read).macs == complexity(graph).macs
     assert not any(row.unknown for row in complexity(read).rows)
 
 
 def test_same_seed_same_bytes() -> None:
-    graph = synthetic_network(0, 3)
+    graph = small_network("residual-16")
     assert synthetic_model(graph, random_weights(graph, 2)) == synthetic_model(graph, random_weights(graph, 2))
     assert synthetic_model(graph, random_weights(graph, 2)) != synthetic_model(graph, random_weights(graph, 3))
