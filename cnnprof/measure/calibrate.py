@@ -1,7 +1,7 @@
 """Calibrate once per device and runner: measure synthetic networks for as long as the budget lasts, fit, judge, keep.
 
-What was measured is kept after every network, so that a calibration that was cut off resumes; the same seed gives the
-same networks in the same order.
+What was measured is kept after every ten networks, so that a calibration that was cut off resumes; the same seed gives
+the same networks in the same order. Ten that the machine slowed down under are measured again.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ __all__ = ["Calibration", "calibrate", "keep", "profile_name", "summary"]
 MeasureNetwork = Callable[[int, Graph, Clock], NetSample]
 _MOST_NETWORKS = 400
 _ANCHOR_EVERY = 10
+# Ten networks after which the anchor takes this much longer than its least are measured again, so many times in all.
+_SLOWED = 1.04
+_MOST_DROPPED = 8
 _ODD_EVERY = 4
 
 
@@ -90,18 +93,29 @@ def calibrate(
         anchors = [_anchor(clock, anchor)]
         began = clock.wall_s()
         index = max((sample.network for sample in samples), default=-1) + 1
+        batch: list[NetSample] = []
+        dropped = 0
         try:
             while clock.wall_s() - began < budget_s and index < _MOST_NETWORKS:
-                samples.append(measure_one(index, network_of(runner, seed, index), clock))
+                batch.append(measure_one(index, network_of(runner, seed, index), clock))
                 index += 1
-                keep(partial.name, samples)
-                if len(samples) % _ANCHOR_EVERY == 0:
-                    anchors.append(_anchor(clock, anchor))
+                if len(batch) == _ANCHOR_EVERY:
+                    now = _anchor(clock, anchor)
+                    if now > _SLOWED * min(anchors) and dropped < _MOST_DROPPED:
+                        dropped += 1  # the machine was slower meanwhile: the same networks again
+                        index -= len(batch)
+                    else:
+                        anchors.append(now)
+                        samples += batch
+                        keep(partial.name, samples)
+                    batch = []
                 if progress is not None:
-                    progress(min(1.0, (clock.wall_s() - began) / budget_s), len(samples))
+                    progress(min(1.0, (clock.wall_s() - began) / budget_s), len(samples) + len(batch))
         except KeyboardInterrupt:
             interrupted = True
         anchors.append(_anchor(clock, anchor))
+        samples += batch
+        keep(partial.name, samples)
         machine = clock.machine()
     drift = max(anchors) / min(anchors) - 1.0
     # A fake network has no memory to map.
@@ -122,7 +136,12 @@ def calibrate(
             "networks": len(samples),
             "samples": sum(len(sample.kernels) for sample in samples),
             "gates": gates_of(samples, fitted["total"], drift),
-            "noise": {"anchor_s": anchors, "load": machine.load, "system": platform.release()},
+            "noise": {
+                "anchor_s": anchors,
+                "again": dropped * _ANCHOR_EVERY,
+                "load": machine.load,
+                "system": platform.release(),
+            },
             **(about or {}),
             **fitted,
         }

@@ -310,6 +310,23 @@ def test_interrupted_is_fitted_on_what_there_is_and_too_little_is_resumed() -> N
     assert machine.seen[0] == 4 and resumed.profile.data["networks"] == 16
 
 
+def test_networks_that_the_machine_slowed_down_under_are_measured_again() -> None:
+    class Slowing(WorkingClock):
+        """Between 40 s and 80 s of wall time the anchor takes a tenth longer."""
+
+        def cpu_s(self) -> float:
+            self.cpu += 0.0011 if 140.0 <= self.wall < 180.0 else 0.001
+            return self.cpu
+
+    clock = Slowing()
+    machine = Machine(clock)
+    result = calibrate(runner="torch", clock=clock, measure_network=machine, name="box", budget_s=150.0)
+    assert machine.seen == [*range(10), *range(20)]  # the first ten end at 50 s, in the slow stretch
+    assert [sample.network for sample in result.samples] == list(range(20))
+    noise = result.profile.data["noise"]
+    assert noise["again"] == 10 and max(noise["anchor_s"]) < 1.01 * min(noise["anchor_s"])
+
+
 def test_samples_survive_their_table(samples: list[NetSample]) -> None:
     again = from_csv(to_csv(samples[:3]), origin="test")
     for a, b in zip(again, samples, strict=False):
