@@ -98,7 +98,7 @@ def _cat(tensors: Any, dim: int = 0) -> Direct | None:
     return _aten.cat.default, (list(tensors), dim), RULES[_aten.cat.default]
 
 
-_T = torch.Tensor
+_T = torch.Tensor  # its operators (+, *, +=) come as these methods
 ROUTES: dict[Any, Route] = {
     torch.conv2d: _conv2d,
     F.batch_norm: _batch_norm,
@@ -108,8 +108,8 @@ ROUTES: dict[Any, Route] = {
     F.hardswish: _activation(_aten.hardswish.default, _aten.hardswish_.default),
     torch.sigmoid: _unary(_aten.sigmoid.default),
     _T.sigmoid: _unary(_aten.sigmoid.default),
-    **dict.fromkeys((torch.add, _T.add, _T.__add__), _binary(_aten.add.Tensor)),
-    **dict.fromkeys((torch.mul, _T.mul, _T.__mul__), _binary(_aten.mul.Tensor)),
-    **dict.fromkeys((_T.add_, _T.__iadd__), _binary(_aten.add_.Tensor)),
+    **dict.fromkeys((torch.add, _T.add), _binary(_aten.add.Tensor)),
+    **dict.fromkeys((torch.mul, _T.mul), _binary(_aten.mul.Tensor)),
+    _T.add_: _binary(_aten.add_.Tensor),
     **dict.fromkeys((torch.cat, torch.concat), _cat),
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
 from cnnprof.errors import UsageError
 from cnnprof.ir import DType
 
-__all__ = ["ir_dtype", "torch_dtype"]
+__all__ = ["ONE_DTYPE", "check_one_dtype", "ir_dtype", "torch_dtype"]
 
 _FROM_TORCH: dict[torch.dtype, DType] = {
     torch.float64: DType.FLOAT64,
@@ -49,3 +51,23 @@ def torch_dtype(dtype: DType) -> torch.dtype:
             f"input dtype {dtype.value}: torch has no such dtype to run with",
             f"one of {', '.join(sorted(d.value for d in _TO_TORCH))}",
         ) from None
+
+
+# Where data and weights must be of one type (by the positions of the two), which meta kernels don't check.
+ONE_DTYPE: Mapping[str, tuple[int, int]] = {
+    **dict.fromkeys(("convolution", "linear", "matmul", "mm", "bmm", "mv", "dot"), (0, 1)),
+    **dict.fromkeys(("scaled_dot_product_attention", "native_batch_norm"), (0, 1)),
+    **dict.fromkeys(("native_layer_norm", "native_group_norm"), (0, 1)),
+    **dict.fromkeys(("addmm", "baddbmm"), (1, 2)),
+}
+_REDUCED = frozenset({torch.float16, torch.bfloat16})
+
+
+def check_one_dtype(base: str, tensors: Sequence[torch.Tensor | None]) -> None:
+    """Raise what a real run of ``base`` would. Norms may keep float32 weights for reduced-precision data."""
+    first, second = (tensors[index] for index in ONE_DTYPE[base])
+    if first is None or second is None or first.dtype is second.dtype:
+        return
+    mixed_norm = base.endswith("norm") and first.dtype in _REDUCED and second.dtype is torch.float32
+    if not mixed_norm and not any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")):
+        raise TypeError(f"{base}: expected one dtype, got {first.dtype} and {second.dtype}")

@@ -7,7 +7,9 @@ inside a composite that is recorded as a whole are run, not recorded.
 
 from __future__ import annotations
 
+import gc
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnprof.frontends.torch.dtypes import ir_dtype
+from cnnprof.frontends.torch.dtypes import ONE_DTYPE, check_one_dtype, ir_dtype
 from cnnprof.frontends.torch.refresh import refresh_attributes
 from cnnprof.frontends.torch.schema import Bound, Plan, bind_arguments, plan_of
 from cnnprof.frontends.torch.scopes import Scopes
@@ -32,14 +34,6 @@ __all__ = ["Recorder"]
 _SMALL = 1 << 16
 # The same data under another name: no op.
 _ALIASES = frozenset({"aten:detach.default", "aten:detach_.default", "aten:lift_fresh.default", "aten:alias.default"})
-# Where data and weights must be of one type (by the positions of the two), which meta kernels don't check.
-_ONE_DTYPE = {
-    **dict.fromkeys(("convolution", "linear", "matmul", "mm", "bmm", "mv", "dot"), (0, 1)),
-    **dict.fromkeys(("scaled_dot_product_attention", "native_batch_norm"), (0, 1)),
-    **dict.fromkeys(("native_layer_norm", "native_group_norm"), (0, 1)),
-    **dict.fromkeys(("addmm", "baddbmm"), (1, 2)),
-}
-_REDUCED = frozenset({torch.float16, torch.bfloat16})
 _FACTORIES_BY_SIZE = frozenset({"empty", "zeros", "ones", "full", "rand", "randn"})
 
 
@@ -148,7 +142,12 @@ class Recorder(TorchDispatchMode):
         rule = self._rules.get(id(func))
         result = None if rule is None else rule(*args, **kwargs)
         if result is None:
+            loaded = len(sys.modules)
             result = func(*args, **kwargs)
+            if len(sys.modules) != loaded:
+                # torch's Python kernels import what they need at their first call, torch._dynamo too, which leaves
+                # cycles that hold this call's frames with all their tensors.
+                gc.collect()
         if bound is not None and self._muted == 0:
             self.record(plan, bound, result)
         return result
@@ -156,8 +155,8 @@ class Recorder(TorchDispatchMode):
     def record(self, plan: Plan, bound: Bound, result: Any) -> None:
         """Add the op of a call that has just run with these (original) arguments."""
         outputs = _results(result)
-        if plan.base in _ONE_DTYPE:
-            _check_dtypes(plan, bound)
+        if plan.base in ONE_DTYPE:
+            check_one_dtype(plan.base, bound.tensors)
         if plan.op_type in _ALIASES and bound.tensors[0] is not None:
             self._alias(bound.tensors[0], outputs)
             return
@@ -344,16 +343,6 @@ class Recorder(TorchDispatchMode):
             return kwargs
         large = math.prod(int(dim) for dim in size) > _SMALL
         return {**kwargs, "device": torch.device("meta")} if large else kwargs
-
-
-def _check_dtypes(plan: Plan, bound: Bound) -> None:
-    """Raise what a real run would. Norms may keep float32 weights for reduced-precision data."""
-    first, second = (bound.tensors[index] for index in _ONE_DTYPE[plan.base])
-    if first is None or second is None or first.dtype is second.dtype:
-        return
-    mixed_norm = plan.base.endswith("norm") and first.dtype in _REDUCED and second.dtype is torch.float32
-    if not mixed_norm and not any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")):
-        raise TypeError(f"{plan.base}: expected one dtype, got {first.dtype} and {second.dtype}")
 
 
 def _no_recording() -> Any:
