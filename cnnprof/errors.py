@@ -17,6 +17,8 @@ __all__ = [
     "ShapeError",
     "UnknownOperatorError",
     "UsageError",
+    "first_line",
+    "one_line",
 ]
 
 
@@ -72,3 +74,14 @@ class SchemaError(CnnprofError):
     """A saved file has another schema than this version reads."""
 
     exit_code = 5
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message that says something, of readable length; its type where none does."""
+    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def one_line(error: BaseException) -> str:
+    """Another library's exception in one line: its type, and :func:`first_line`."""
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"

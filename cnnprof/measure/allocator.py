@@ -1,11 +1,11 @@
 """The C library's allocator, brought to the state that it has in a process that lives long.
 
-glibc serves large requests by mapping fresh pages, and the first touch of each page is a fault: about 3 µs on a virtual
-machine, so that a small network can spend half of its time in them. Which requests these are depends on the process's
-past: whenever a mapped block is freed, the size from which on blocks are mapped rises to that block's, up to 32 MiB
-(M_MMAP_THRESHOLD in mallopt(3)), and the size from which on the heap is given back to twice that. In a young process
-the same network takes one time or another by what ran before it. Freeing one block just below the limit ends that: from
-then on only requests above 32 MiB are mapped, as in a server that has run anything large.
+glibc serves large requests by mapping fresh pages, and the first touch of each page is a fault: about 3 µs on a
+virtual machine, so that a small network can spend two fifths of its time in them. Which requests these are depends on
+the process's past: whenever a mapped block is freed, the size from which on blocks are mapped rises to that block's,
+up to 32 MiB (M_MMAP_THRESHOLD in mallopt(3)), and the size from which on the heap is given back to twice that. In a
+young process the same network takes one time or another by what ran before it. Freeing one block just below the limit
+ends that: from then on only requests above 32 MiB are mapped, as in a server that has run anything large.
 """
 
 from __future__ import annotations

@@ -19,20 +19,21 @@ import torch
 from cnnprof import __version__
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.devices.store import samples_path, save_profile
-from cnnprof.errors import CnnprofError, DeviceError, UsageError
+from cnnprof.errors import CnnprofError, DeviceError, UsageError, first_line
 from cnnprof.frontends.torch.trace import trace
 from cnnprof.ir import Graph
 from cnnprof.measure.calibrate import Calibration, calibrate, keep
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
 from cnnprof.measure.clock import Clock
-from cnnprof.measure.cuda import Cuda, CudaClock, CudaFacts, first_line, graph_replay_s
+from cnnprof.measure.cuda import Cuda, CudaClock, CudaFacts, graph_replay_s
 from cnnprof.measure.cuda_torch import TorchCuda, anchor_on
 from cnnprof.measure.gpu_trace import seconds_by_op
 from cnnprof.measure.profiler_torch import Profiled, profiled
 from cnnprof.measure.queue_fit import fit_queue, queue_errors
+from cnnprof.measure.runner_torch import two_ways
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.session import take_sample
-from cnnprof.measure.statistics import Sample, quantile
+from cnnprof.measure.statistics import Sample, total_s
 from cnnprof.measure.synthetic_torch import SyntheticModule
 from cnnprof.predict.calibrated import effective_kernels
 from cnnprof.predict.lower import lower
@@ -87,24 +88,13 @@ class CudaNetworks:
             x = torch.rand(shape)
         traced = trace(module, [shape])
         kernels = lower(traced, "torch")
-        module, x = self._cuda.put(module), self._cuda.put(x)
-
-        def run() -> None:
-            with torch.inference_mode():
-                module(x)
-
-        def watched() -> None:
-            # In inference mode the dispatcher hands composites over whole; the tracer saw them taken apart.
-            with torch.no_grad():
-                module(x)
-
+        run, watched = two_ways(self._cuda.put(module), self._cuda.put(x))
         run()
         run()
         samples: list[Sample] = []
         began = clock.wall_s()
         while len(samples) < _LEAST_RUNS or clock.wall_s() - began < _LEAST_S:
             samples.append(take_sample(run, clock))
-        total = quantile([sample.wall_s for sample in samples], 0.5)
         found = profiled(traced, self._cuda.profiler, plain=run, watched=watched, passes=_PASSES)
         if not found.seen:
             raise DeviceError(
@@ -114,7 +104,7 @@ class CudaNetworks:
         names = [op.name for op in traced.ops]
         eager = NetSample(
             network=index,
-            total_s=total,
+            total_s=total_s(samples, single_thread=False),
             disturbed=sum(sample.disturbed for sample in samples) / len(samples),
             kernels=kernels,
             seconds=_seconds(found, names, [kernel.name for kernel in kernels]),

@@ -20,7 +20,7 @@ from cnnprof.measure.lowering_onnxruntime import lowering_here, new_session, ses
 from cnnprof.measure.onnxruntime_kernels import kernel_of_nodes, node_times
 from cnnprof.measure.samples import NetSample
 from cnnprof.measure.session import take_sample
-from cnnprof.measure.statistics import Sample, quantile
+from cnnprof.measure.statistics import Sample, total_s
 from cnnprof.measure.synthetic_onnx import random_weights, synthetic_model
 from cnnprof.predict.lower_onnxruntime import Placed, block_of, place
 
@@ -69,11 +69,7 @@ def measure_network(
     counting = _counting(profiled)
     seconds = seconds_by_kernel(profile, owners, len(placed), counting)
     samples = _enough_runs(run, clock)[1:]
-    if threads == 1:
-        clean = [s.cpu_s for s in samples if not s.disturbed]
-        total = quantile(clean if len(clean) >= 3 else [s.cpu_s for s in samples], 0.2)
-    else:
-        total = quantile([s.wall_s for s in samples], 0.5)
+    total = total_s(samples, single_thread=threads == 1)
     # Of several threads the time on processors says nothing about waiting.
     if threads == 1 and any(profiled[i].disturbed for i in counting):
         seconds = within(seconds, total)
@@ -112,10 +108,10 @@ def _counting(samples: Sequence[Sample]) -> list[int]:
     return clean if len(clean) >= _CLEAN else list(after)
 
 
-def within(seconds: Sequence[float], total_s: float) -> list[float]:
-    """``seconds`` of the nodes, scaled to sum to ``total_s`` where they exceed it by more than the instrument does: on
-    a machine at work long nodes are always interrupted, and the profile's clock counts the waiting."""
-    excess = sum(seconds) / total_s if total_s > 0 else 1.0
+def within(seconds: Sequence[float], total: float) -> list[float]:
+    """``seconds`` of the nodes, scaled to sum to ``total`` where they exceed it by more than the instrument does: on a
+    machine at work long nodes are always interrupted, and the profile's clock counts the waiting."""
+    excess = sum(seconds) / total if total > 0 else 1.0
     return [spent / excess for spent in seconds] if excess > _EXCESS else list(seconds)
 
 

@@ -15,10 +15,10 @@ from cnnprof.ir import Graph
 from cnnprof.measure.align import align
 from cnnprof.measure.allocator import settle_allocator
 from cnnprof.measure.clock import Clock
-from cnnprof.measure.runner_torch import timed_calls
+from cnnprof.measure.runner_torch import timed_calls, two_ways
 from cnnprof.measure.samples import NetSample
 from cnnprof.measure.session import take_sample
-from cnnprof.measure.statistics import Sample, quantile
+from cnnprof.measure.statistics import Sample, total_s
 from cnnprof.measure.synthetic_torch import SyntheticModule
 from cnnprof.predict.lower import lower
 
@@ -48,34 +48,19 @@ def measure_network(index: int, graph: Graph, clock: Clock, *, threads: int) -> 
     shape = graph.tensors[graph.inputs[0]].shape or ()
     traced = trace(module, [shape])
     kernels = lower(traced, "torch")
-    x = torch.rand(shape)
-
-    def run() -> None:
-        with torch.inference_mode():
-            module(x)
-
-    def watched() -> None:
-        # In inference mode the dispatcher hands composites over whole; the tracer saw them taken apart.
-        with torch.no_grad():
-            module(x)
-
+    run, watched = two_ways(module, torch.rand(shape))
     run()
     run()
     samples: list[Sample] = []
     began = clock.wall_s()
     while len(samples) < _LEAST_RUNS or clock.wall_s() - began < _LEAST_S:
         samples.append(take_sample(run, clock))
-    if threads == 1:
-        clean = [s.cpu_s for s in samples if not s.disturbed]
-        total = quantile(clean if len(clean) >= 3 else [s.cpu_s for s in samples], 0.2)
-    else:
-        total = quantile([s.wall_s for s in samples], 0.5)
     seconds = _in_place(
         traced, watched, passes=min(len(samples), 12), now=time.thread_time if threads == 1 else time.perf_counter
     )
     return NetSample(
         network=index,
-        total_s=total,
+        total_s=total_s(samples, single_thread=threads == 1),
         disturbed=sum(s.disturbed for s in samples) / len(samples),
         kernels=kernels,
         seconds=tuple(max(seconds[kernel.name], 1e-8) for kernel in kernels),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cnnprof.analyses.crosscheck import Crosscheck, ForeignCount, crosscheck
-from cnnprof.errors import DependencyError, ModelError, UsageError
+from cnnprof.errors import DependencyError, ModelError, UsageError, one_line
 from cnnprof.frontends.inputs import InputSpec
 from cnnprof.frontends.torch.arguments import Inputs, make_arguments, plan_arguments
 from cnnprof.frontends.torch.borrow import borrowed
@@ -70,9 +70,8 @@ def _check(loaded: Loaded, inputs: Inputs, tool: str, reference: str, *, trainin
     except ModelError:
         raise
     except Exception as error:
-        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise ModelError(
-            f"{reference}: {tool} can't count it: {type(error).__name__}: {text[:200]}",
+            f"{reference}: {tool} can't count it: {one_line(error)}",
             "cnnprof analyze counts it all the same",
         ) from error
     return crosscheck(graph, tool, foreign, by_module=not training)

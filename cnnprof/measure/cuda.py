@@ -26,7 +26,6 @@ __all__ = [
     "Events",
     "Profiler",
     "driver_in",
-    "first_line",
     "gpu_in",
     "graph_replay_s",
     "median_s",
@@ -122,11 +121,6 @@ class CudaFacts:
 
     def versions(self) -> dict[str, str]:
         return {**installed("torch"), "cuda": self.cuda, "cudnn": self.cudnn, "driver": self.driver}
-
-
-def first_line(error: Exception) -> str:
-    """What CUDA's errors say before they tell what one might set in the environment."""
-    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def driver_in(text: str) -> str | None:

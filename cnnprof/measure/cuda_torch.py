@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnprof.errors import DeviceError, ModelError
-from cnnprof.measure.cuda import Cuda, CudaFacts, driver_in, first_line
+from cnnprof.errors import DeviceError, ModelError, first_line
+from cnnprof.measure.cuda import Cuda, CudaFacts, driver_in
 from cnnprof.measure.memory_record import MeasuredMemory
 from cnnprof.measure.profiler_torch import TorchProfiler
 

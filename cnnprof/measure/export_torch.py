@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cnnprof.errors import CnnprofError, DependencyError, ModelError
+from cnnprof.errors import CnnprofError, DependencyError, ModelError, one_line
 from cnnprof.frontends.inputs import InputSpec
 from cnnprof.frontends.torch.arguments import make_arguments, plan_arguments
 from cnnprof.frontends.torch.references import load_module, with_batch
@@ -29,7 +29,9 @@ def export(reference: str, target: Path, *, inputs: Sequence[InputSpec] = (), ba
     try:
         import onnxscript  # noqa: F401
     except ImportError:
-        raise DependencyError("exporting to ONNX needs onnxscript", "python -m pip install onnxscript") from None
+        raise DependencyError(
+            "exporting to ONNX needs onnxscript", "python -m pip install 'cnnprof[calibrate]'"
+        ) from None
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loaded = load_module(reference)
@@ -48,9 +50,8 @@ def export(reference: str, target: Path, *, inputs: Sequence[InputSpec] = (), ba
         except CnnprofError:
             raise
         except Exception as error:
-            text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise ModelError(
-                f"{reference}: torch can't export it to ONNX: {type(error).__name__}: {text[:200]}",
+                f"{reference}: torch can't export it to ONNX: {one_line(error)}",
                 "verify another model",
             ) from None
         finally:

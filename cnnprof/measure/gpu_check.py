@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from cnnprof.devices.store import write_whole
-from cnnprof.errors import CnnprofError, UsageError
+from cnnprof.errors import CnnprofError, UsageError, one_line
 from cnnprof.measure.accuracy import Compared, report
-from cnnprof.measure.cuda import Cuda, first_line
+from cnnprof.measure.cuda import Cuda
 from cnnprof.measure.gpu_check_parts import Profiles, check_memory, check_timing, judge_model, measured_again, works
 
 __all__ = ["MEMORY_MODELS", "MODELS", "Check", "main"]
@@ -119,7 +119,7 @@ class Check:
             self._failed[name] = str(error)
         except Exception as error:
             # One step that breaks must not cost the others: a GPU may not be there a second time.
-            self._failed[name] = f"{type(error).__name__}: {first_line(error)}"
+            self._failed[name] = f"{one_line(error)}"
         if name in self._models:
             self._longest_s = max(self._longest_s, self._now() - began)
         gc.collect()

@@ -32,6 +32,7 @@ def lowering_here() -> str:
 
 
 def session_options(threads: int) -> Any:
+    """For ``threads`` threads, quiet. Raises :class:`DependencyError` without onnxruntime."""
     try:
         import onnxruntime
     except ImportError:

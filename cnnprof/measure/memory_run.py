@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnprof.errors import CnnprofError, ModelError, UsageError
+from cnnprof.errors import CnnprofError, ModelError, UsageError, one_line
 from cnnprof.frontends.inputs import InputSpec
 from cnnprof.frontends.torch.arguments import Inputs, make_arguments, plan_arguments
 from cnnprof.frontends.torch.borrow import borrowed
@@ -96,9 +96,8 @@ def measure_module(
         except CnnprofError:
             raise
         except Exception as error:
-            text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise ModelError(
-                f"{type(module).__name__}: the measured run failed: {type(error).__name__}: {text[:200]}",
+                f"{type(module).__name__}: the measured run failed: {one_line(error)}",
                 "try a smaller batch, or leave out --measure",
             ) from error
         finally:

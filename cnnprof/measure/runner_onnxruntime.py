@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from cnnprof.analyses.complexity import complexity
-from cnnprof.errors import DependencyError, DeviceError, ModelError
+from cnnprof.errors import DependencyError, DeviceError, ModelError, one_line
 from cnnprof.frontends.onnx.structure import FileNode, file_nodes
 from cnnprof.ir import DType, Graph
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.cuda import gpu_in
 from cnnprof.measure.hardware import installed, processor
-from cnnprof.measure.lowering_onnxruntime import lowering_here
+from cnnprof.measure.lowering_onnxruntime import lowering_here, session_options
 from cnnprof.measure.onnxruntime_kernels import kernel_of_nodes, node_times
 from cnnprof.measure.onnxruntime_map import covered
 from cnnprof.measure.runner import LayerTimes, least
@@ -65,23 +65,16 @@ class OnnxRuntimeRunner:
         self._feed = {name: _random(generator, graph, name) for name in graph.inputs}
         first = graph.tensors[graph.inputs[0]].shape if graph.inputs else None
         self.batch = first[0] if first else 1
-        self._session = self._made(self._options())
+        self._session = self._made(session_options(self.threads))
         self._call: Any = self._inference(self._session)
         self.run()
-
-    def _options(self) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        return options
 
     def _made(self, options: Any) -> Any:
         try:
             session = self._ort.InferenceSession(self._source, options, providers=self._providers)
         except Exception as error:
             raise ModelError(
-                f"{self._graph.source.reference}: onnxruntime can't load it: {_line(error)}",
+                f"{self._graph.source.reference}: onnxruntime can't load it: {one_line(error)}",
                 "check that its operators exist in this onnxruntime",
             ) from None
         if self._providers[0] not in session.get_providers():  # it goes on without, and doesn't say so
@@ -116,12 +109,12 @@ class OnnxRuntimeRunner:
             self._call()
         except Exception as error:
             raise ModelError(
-                f"{self._graph.source.reference}: its run failed: {_line(error)}", "check --input"
+                f"{self._graph.source.reference}: its run failed: {one_line(error)}", "check --input"
             ) from None
 
     def layer_times(self, passes: int) -> LayerTimes:
         with tempfile.TemporaryDirectory() as folder:
-            options = self._options()
+            options = session_options(self.threads)
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
             options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
@@ -232,8 +225,3 @@ def _gpu() -> str:
         if found is not None:
             return found
     return "CUDA"
-
-
-def _line(error: Exception) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text[:200]}"

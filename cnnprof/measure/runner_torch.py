@@ -15,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnprof.analyses.complexity import complexity
-from cnnprof.errors import CnnprofError, DependencyError, ModelError, UsageError
+from cnnprof.errors import CnnprofError, DependencyError, ModelError, UsageError, one_line
 from cnnprof.frontends.inputs import InputSpec
 from cnnprof.frontends.torch.arguments import make_arguments, plan_arguments
 from cnnprof.frontends.torch.references import load_module
@@ -30,7 +30,7 @@ from cnnprof.measure.cuda import Cuda, CudaClock, graph_replay_s, median_s
 from cnnprof.measure.hardware import installed, processor
 from cnnprof.measure.runner import LayerTimes, least
 
-__all__ = ["TorchRunner", "timed_calls"]
+__all__ = ["TorchRunner", "timed_calls", "two_ways"]
 
 
 class _TimedCalls(TorchDispatchMode):
@@ -55,6 +55,21 @@ def timed_calls(run: Callable[[], object], now: Callable[[], float] = time.perf_
     with _TimedCalls(now) as mode:
         run()
     return [(plan_of(func).op_type, seconds) for func, seconds in mode.calls]
+
+
+def two_ways(model: Callable[..., object], *args: Any, **kwargs: Any) -> tuple[Callable[[], object], ...]:
+    """One inference, as it runs and as the dispatcher is to be watched: in inference mode it hands composites over
+    whole, the tracer saw them taken apart."""
+
+    def plain() -> object:
+        with torch.inference_mode():
+            return model(*args, **kwargs)
+
+    def watched() -> object:
+        with torch.no_grad():
+            return model(*args, **kwargs)
+
+    return plain, watched
 
 
 class TorchRunner:
@@ -113,32 +128,25 @@ class TorchRunner:
         args, kwargs = arguments.args, dict(arguments.kwargs)
         self._model = model
 
-        def call() -> object:
-            with torch.inference_mode():
-                return self._model(*args, **kwargs)
-
-        def watched() -> object:
-            # In inference mode the dispatcher hands composites over whole; the tracer saw them taken apart.
-            with torch.no_grad():
-                return self._model(*args, **kwargs)
-
-        self._watched = watched
-
         try:
             if self._cuda is not None:
                 self._model = self._cuda.put(model)
                 args = tuple(_put(value, self._cuda) for value in args)
                 kwargs = {key: _put(value, self._cuda) for key, value in kwargs.items()}
+            call, self._watched = two_ways(self._forward, *args, **kwargs)
             call()
         except CnnprofError:
             raise
         except Exception as error:
-            text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise ModelError(
-                f"{reference}: its run failed: {type(error).__name__}: {text[:200]}",
+                f"{reference}: its run failed: {one_line(error)}",
                 "check --input, or try a smaller --batch",
             ) from error
         return call
+
+    def _forward(self, *args: Any, **kwargs: Any) -> object:
+        """The model that is there now: a compiled one takes the eager one's place."""
+        return self._model(*args, **kwargs)
 
     def _compiled(self) -> Callable[[], object]:
         eager = self._eager
@@ -147,9 +155,8 @@ class TorchRunner:
             eager()
         except Exception as error:
             self._model = original
-            text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise DependencyError(
-                f"torch.compile failed: {type(error).__name__}: {text[:200]}",
+                f"torch.compile failed: {one_line(error)}",
                 "it needs a C++ compiler; or use --runner torch",
             ) from error
         return eager

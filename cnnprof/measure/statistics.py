@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CPU_P20", "WALL_MEDIAN", "Sample", "Statistics", "median_interval", "quantile", "summarise"]
+__all__ = ["CPU_P20", "WALL_MEDIAN", "Sample", "Statistics", "median_interval", "quantile", "summarise", "total_s"]
 
 CPU_P20 = "20th percentile of process CPU time"
 WALL_MEDIAN = "median of wall time"
 _RESAMPLES = 400
+_FEW = 3  # undisturbed samples of a short look that leave the others out
 _CLEAN = 5  # undisturbed samples that make a visit usable
 # The median of normal values scatters by √(π/2) more than their mean.
 _MEDIAN_OVER_MEAN = 1.2533
@@ -61,6 +62,14 @@ class Statistics:
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"half_width": self.half_width}
+
+
+def total_s(samples: Sequence[Sample], *, single_thread: bool) -> float:
+    """The latency that one visit's ``samples`` say, as :func:`summarise` takes it of each visit."""
+    if not single_thread:
+        return quantile([sample.wall_s for sample in samples], 0.5)
+    clean = [sample.cpu_s for sample in samples if not sample.disturbed]
+    return quantile(clean if len(clean) >= _FEW else [sample.cpu_s for sample in samples], 0.2)
 
 
 def summarise(visits: Sequence[Sequence[Sample]], *, single_thread: bool, seed: int = 0) -> Statistics:

@@ -26,7 +26,8 @@ BLOCK = 8  # channels a block holds with AVX2; 16 with AVX-512
 
 
 def block_of(lowering: str) -> int:
-    """The block of "onnxruntime" (8) or "onnxruntime-16". Raises :class:`UsageError` for another ending."""
+    """The block of "onnxruntime" (8), "onnxruntime-16" or "onnxruntime-1" (no blocked layout). Raises
+    :class:`UsageError` for another ending."""
     ending = lowering.partition("-")[2]
     if ending not in ("", "1", "8", "16"):
         raise UsageError(f"lowering {lowering!r}: blocks hold 1, 8 or 16 channels", "calibrate again")

@@ -162,9 +162,9 @@ def test_residuals_matter_here(samples: list[NetSample], profile: CalibratedDevi
 
 
 def test_outside_the_range_is_flagged_and_widened(profile: CalibratedDevice) -> None:
-    graph = synthetic_network(0, 200)
+    graph = synthetic_network(0, 202)
     inside, outside = predict_calibrated(graph, profile), predict_calibrated(graph, profile, batch=512)
-    assert inside.inside_share > 0.85 and outside.inside_share < 0.2
+    assert inside.inside_share > 0.9 and outside.inside_share < 0.2
 
     def width(made: object) -> float:
         return math.log(made.total.high90_s / made.total.low90_s)
@@ -355,7 +355,7 @@ def test_really_on_torch() -> None:
     with torch_networks(1) as measure:
         for index in (3, 8, 9):
             sample = measure(index, synthetic_network(0, index), SystemClock())
-            assert len(sample.seconds) == len(sample.kernels) > 15
+            assert len(sample.seconds) == len(sample.kernels) > 30
             assert all(seconds > 0 for seconds in sample.seconds)
             assert 0.5 < sample.sum_s / sample.total_s < 2.5
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnprof.errors import ModelError
+from cnnprof.errors import ModelError, first_line, one_line
 
 __all__ = ["load_archive"]
 
@@ -49,7 +49,7 @@ def _exported(path: Path) -> tuple[nn.Module, Any, str]:
         program = torch.export.load(path)
     except Exception as error:
         raise ModelError(
-            f"{path}: torch.export can't load it: {type(error).__name__}: {_first_line(error)}",
+            f"{path}: torch.export can't load it: {one_line(error)}",
             f"export it again with this torch ({torch.__version__})",
         ) from error
     example: Any = None
@@ -74,7 +74,7 @@ def _script(path: Path) -> nn.Module:
         module: nn.Module = torch.jit.load(str(path), map_location="cpu")
         return module
     except Exception as error:
-        raise ModelError(f"{path}: TorchScript can't load it: {_first_line(error)}", _FACTORY_HINT) from error
+        raise ModelError(f"{path}: TorchScript can't load it: {first_line(error)}", _FACTORY_HINT) from error
 
 
 def _contents(path: Path) -> str:
@@ -86,12 +86,8 @@ def _contents(path: Path) -> str:
     except pickle.UnpicklingError:
         return "is a pickle that only loads by running code, which cnnprof never does"
     except Exception as error:  # damaged files fail in many ways
-        return f"can't be read: {type(error).__name__}: {_first_line(error)}"
+        return f"can't be read: {one_line(error)}"
     if isinstance(content, dict):
         tensors = sum(isinstance(value, torch.Tensor) for value in content.values())
         return f"holds a state dict ({tensors} tensors), no network"
     return f"holds a {type(content).__name__}, no network"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), type(error).__name__)

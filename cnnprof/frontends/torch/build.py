@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cnnprof.errors import CnnprofError, ModelError
+from cnnprof.errors import CnnprofError, ModelError, one_line
 from cnnprof.frontends.torch.borrow import random_state_kept
 
 __all__ = ["Built", "build"]
@@ -109,9 +109,8 @@ def _really(factory: Callable[[], Any], reference: str) -> Any:
     except CnnprofError:
         raise
     except Exception as error:
-        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise ModelError(
-            f"{reference}: building the model failed: {type(error).__name__}: {text[:200]}",
+            f"{reference}: building the model failed: {one_line(error)}",
             "check --kwargs; --debug shows the traceback",
         ) from error
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from cnnprof.errors import ModelError, UsageError
+from cnnprof.errors import ModelError, UsageError, one_line
 from cnnprof.frontends.torch.borrow import random_state_kept
 
 __all__ = ["factory_of"]
@@ -90,10 +90,7 @@ def _from_file(path: Path, reference: str) -> ModuleType:
 
 
 def _import_failed(reference: str, error: Exception) -> ModelError:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return ModelError(
-        f"{reference}: importing it failed: {type(error).__name__}: {text[:200]}", "--debug shows the traceback"
-    )
+    return ModelError(f"{reference}: importing it failed: {one_line(error)}", "--debug shows the traceback")
 
 
 @contextmanager

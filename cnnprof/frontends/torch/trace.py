@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnprof.errors import CnnprofError, ModelError, UsageError
+from cnnprof.errors import CnnprofError, ModelError, UsageError, one_line
 from cnnprof.frontends.torch.arguments import Inputs, make_arguments, plan_arguments
 from cnnprof.frontends.torch.borrow import borrowed, has_lazy, weights_of
 from cnnprof.frontends.torch.composites import Composites
@@ -100,7 +100,7 @@ def _first_that_works(module: nn.Module, request: _Request, rebuild: Callable[[]
         except Exception as error:
             if attempt is Cpu or (attempt is Meta and not _needs_values(error)):
                 raise _explain(error, request, module) from error
-            reasons.append(f"{substrate.name}: {_line(error)}")
+            reasons.append(f"{substrate.name}: {one_line(error)}")
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -190,12 +190,6 @@ def floating_dtype(module: nn.Module) -> torch.dtype:
     return torch.float32
 
 
-def _line(error: BaseException) -> str:
-    """An exception as one line of readable length."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
-
-
 def _explain(error: Exception, request: _Request, module: nn.Module) -> ModelError:
     text = str(error)
     hint = "check the inputs; --debug shows the traceback"
@@ -206,7 +200,7 @@ def _explain(error: Exception, request: _Request, module: nn.Module) -> ModelErr
     elif re.search(r"dtype|scalar type|[Ii]nput type", text):
         hint = "the input's dtype doesn't fit the model: give it as --input DTYPE:SHAPE"
     where = _where(error, module)
-    return ModelError(f"{request.source.reference}: its forward failed{where}: {_line(error)}", hint)
+    return ModelError(f"{request.source.reference}: its forward failed{where}: {one_line(error)}", hint)
 
 
 def _where(error: Exception, root: nn.Module) -> str:
