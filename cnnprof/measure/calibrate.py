@@ -10,7 +10,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cnnprof import __version__
@@ -22,8 +22,10 @@ from cnnprof.measure.allocator import mapped_s_per_byte
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
+from cnnprof.measure.neighbours import CONTENDED, WatchedClock, watched
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.session import fixed_work, take_sample
+from cnnprof.measure.statistics import quantile
 from cnnprof.measure.synthetic import synthetic_network
 
 __all__ = ["Calibration", "calibrate", "keep", "profile_name", "summary"]
@@ -31,9 +33,12 @@ __all__ = ["Calibration", "calibrate", "keep", "profile_name", "summary"]
 MeasureNetwork = Callable[[int, Graph, Clock], NetSample]
 _MOST_NETWORKS = 400
 _ANCHOR_EVERY = 10
-# Ten networks after which the anchor takes this much longer than its least are measured again, so many times in all.
+# Ten networks after which the anchor takes this much longer than its least are measured again, for at most this share
+# of the budget in all.
 _SLOWED = 1.04
-_MOST_DROPPED = 8
+_DROPPED_SHARE = 0.3
+_SLOW_START = 1.15
+_KEPT_SHARE = 0.6
 _ODD_EVERY = 4
 
 
@@ -87,40 +92,49 @@ def calibrate(
     key = name or profile_name(runner, threads, "float32")
     partial = samples_path(f"{key}.partial")
     samples = list(from_csv(partial.read_text("utf-8"), origin=str(partial))) if resume and partial.exists() else []
-    clock = clock or SystemClock()
     interrupted = False
-    with _runner(runner, threads, measure_network) as measure_one:
-        anchors = [_anchor(clock, anchor)]
-        began = clock.wall_s()
+    with (
+        _runner(runner, threads, measure_network) as measure_one,
+        watched(clock or SystemClock(), threads=threads, patience_s=budget_s) as watching,
+    ):
+        anchors = [_anchor(watching, anchor)]
+        began = watching.wall_s()
         index = max((sample.network for sample in samples), default=-1) + 1
         batch: list[NetSample] = []
-        dropped = 0
+        dropped, dropped_s, batch_began = 0, 0.0, began
         try:
-            while clock.wall_s() - began < budget_s and index < _MOST_NETWORKS:
-                batch.append(measure_one(index, network_of(runner, seed, index), clock))
+            while _spent_s(watching, began, samples) < budget_s and index < _MOST_NETWORKS:
+                batch.append(_looked_at(measure_one, index, network_of(runner, seed, index), watching))
                 index += 1
                 if len(batch) == _ANCHOR_EVERY:
-                    now = _anchor(clock, anchor)
-                    if now > _SLOWED * min(anchors) and dropped < _MOST_DROPPED:
-                        dropped += 1  # the machine was slower meanwhile: the same networks again
-                        index -= len(batch)
+                    now = _anchor(watching, anchor)
+                    took, batch_began = watching.wall_s() - batch_began, watching.wall_s()
+                    if now > _SLOWED * min(anchors) and dropped_s + took <= _DROPPED_SHARE * budget_s:
+                        # The machine was slower meanwhile: the same networks again.
+                        dropped, dropped_s, index = dropped + 1, dropped_s + took, index - len(batch)
+                    elif now * _SLOW_START < min(anchors) and not resume:
+                        samples, index, anchors = [], 0, [now]  # it was slow from the start: once more from there
                     else:
                         anchors.append(now)
                         samples += batch
                         keep(partial.name, samples)
                     batch = []
                 if progress is not None:
-                    progress(min(1.0, (clock.wall_s() - began) / budget_s), len(samples) + len(batch))
+                    share = min(1.0, _spent_s(watching, began, samples) / budget_s)
+                    progress(share, len(samples) + len(batch))
         except KeyboardInterrupt:
             interrupted = True
-        anchors.append(_anchor(clock, anchor))
+        anchors.append(_anchor(watching, anchor))
         samples += batch
         keep(partial.name, samples)
-        machine = clock.machine()
+        # A fake network has no memory to map.
+        eager_cpu = runner == "torch" and device == "cpu" and measure_network is None
+        mapped = mapped_s_per_byte() if eager_cpu else 0.0
+        machine = watching.machine()
     drift = max(anchors) / min(anchors) - 1.0
-    # A fake network has no memory to map.
-    eager_cpu = runner == "torch" and device == "cpu" and measure_network is None
-    fitted = fit_profile(samples, seed=seed, mapped_s_per_byte=mapped_s_per_byte() if eager_cpu else 0.0)
+    suite, level = index, quiet_level_s(samples)
+    samples = uncontended(samples)
+    fitted = fit_profile(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
         {
             "name": key,
@@ -134,12 +148,23 @@ def calibrate(
             "seed": seed,
             "budget_s": budget_s,
             "networks": len(samples),
+            "suite": suite,
             "samples": sum(len(sample.kernels) for sample in samples),
             "gates": gates_of(samples, fitted["total"], drift),
             "noise": {
                 "anchor_s": anchors,
                 "again": dropped * _ANCHOR_EVERY,
                 "load": machine.load,
+                **(
+                    {
+                        "probe_s": watching.least_s,
+                        "stream_s": level,
+                        "waited_s": watching.waited_s,
+                        "contended": suite - len(samples),
+                    }
+                    if isinstance(watching, WatchedClock)
+                    else {}
+                ),
                 "system": platform.release(),
             },
             **(about or {}),
@@ -165,6 +190,38 @@ def keep(name: str, samples: Sequence[NetSample]) -> None:
     except OSError as error:
         raise UsageError(f"{folder}: can't make the folder ({error.strerror})", "set XDG_DATA_HOME") from None
     write_whole(folder / name, to_csv(samples))
+
+
+def _looked_at(measure_one: MeasureNetwork, index: int, graph: Graph, clock: Clock) -> NetSample:
+    """A network's sample with what copying memory took before or after it, whichever was slower."""
+    if not isinstance(clock, WatchedClock):
+        return measure_one(index, graph, clock)
+    before = clock.stream_s()
+    sample = measure_one(index, graph, clock)
+    return replace(sample, stream_s=max(before, clock.stream_s()))
+
+
+def quiet_level_s(samples: Sequence[NetSample]) -> float:
+    """What copying takes while no neighbour uses the cache: the lower tenth; 0 where nobody looked."""
+    return quantile([sample.stream_s for sample in samples], 0.1) if samples else 0.0
+
+
+def uncontended(samples: Sequence[NetSample]) -> list[NetSample]:
+    """The networks that no neighbour's use of the cache slowed, in order; at least three fifths of them, the quietest,
+    for more networks make a better fit than quieter ones."""
+    limit = (1.0 + CONTENDED) * quiet_level_s(samples)
+    limit = max(limit, quantile([sample.stream_s for sample in samples], _KEPT_SHARE)) if samples else 0.0
+    return [sample for sample in samples if sample.stream_s <= limit]
+
+
+def _spent_s(clock: Clock, began_s: float, samples: Sequence[NetSample]) -> float:
+    """How much of the budget is used: it is of quiet measuring, but at most twice of it is spent on what isn't."""
+    if not isinstance(clock, WatchedClock):
+        return clock.wall_s() - began_s
+    spent = clock.wall_s() - began_s - clock.waited_s
+    limit = (1.0 + CONTENDED) * quiet_level_s(samples)
+    share = sum(sample.stream_s <= limit for sample in samples) / len(samples) if samples else 1.0
+    return spent * max(share, 1 / 3)
 
 
 def _lowering(runner: str, given: MeasureNetwork | None) -> str:

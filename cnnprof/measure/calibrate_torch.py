@@ -26,6 +26,7 @@ __all__ = ["measure_network", "torch_networks"]
 
 _LEAST_RUNS = 7
 _LEAST_S = 0.08
+_MOST_RUNS = 200
 
 
 @contextmanager
@@ -52,11 +53,14 @@ def measure_network(index: int, graph: Graph, clock: Clock, *, threads: int) -> 
     run()
     run()
     samples: list[Sample] = []
-    began = clock.wall_s()
-    while len(samples) < _LEAST_RUNS or clock.wall_s() - began < _LEAST_S:
+    began, clean = clock.wall_s(), 0
+    while len(samples) < _MOST_RUNS:
         samples.append(take_sample(run, clock))
+        clean += not samples[-1].disturbed
+        if clean >= _LEAST_RUNS and clock.wall_s() - began >= _LEAST_S:
+            break
     seconds = _in_place(
-        traced, watched, passes=min(len(samples), 12), now=time.thread_time if threads == 1 else time.perf_counter
+        traced, watched, clock, passes=min(clean, 12), now=time.thread_time if threads == 1 else time.perf_counter
     )
     return NetSample(
         network=index,
@@ -67,13 +71,16 @@ def measure_network(index: int, graph: Graph, clock: Clock, *, threads: int) -> 
     )
 
 
-def _in_place(graph: Graph, run: Callable[[], object], *, passes: int, now: Callable[[], float]) -> dict[str, float]:
-    """Seconds by op: the lower quartile over instrumented passes. CPU time of this thread, where one computes."""
+def _in_place(
+    graph: Graph, run: Callable[[], object], clock: Clock, *, passes: int, now: Callable[[], float]
+) -> dict[str, float]:
+    """Seconds by op: the lower quartile over instrumented passes, as far as they go the undisturbed ones. CPU time of
+    this thread, where one computes."""
     weights = {row.name: float(row.flops + (row.bytes_read or 0)) for row in complexity(graph).rows}
     owners = None
     rows = []
-    for _ in range(passes):
-        calls = timed_calls(run, now)
+    clean, disturbed = _passes(run, clock, max(passes, _LEAST_RUNS), now)
+    for calls in clean or disturbed:
         if owners is None:
             owners = align(graph, [spelling for spelling, _ in calls], weights)
         spent = dict.fromkeys((op.name for op in graph.ops), 0.0)
@@ -83,3 +90,16 @@ def _in_place(graph: Graph, run: Callable[[], object], *, passes: int, now: Call
         rows.append([spent[op.name] for op in graph.ops])
     quartile = np.quantile(np.array(rows), 0.25, axis=0)
     return {op.name: float(value) for op, value in zip(graph.ops, quartile, strict=True)}
+
+
+def _passes(
+    run: Callable[[], object], clock: Clock, passes: int, now: Callable[[], float]
+) -> tuple[list[list[tuple[str, float]]], list[list[tuple[str, float]]]]:
+    """Calls and seconds of instrumented passes: so many undisturbed ones, and the others; at most three times that."""
+    clean: list[list[tuple[str, float]]] = []
+    disturbed: list[list[tuple[str, float]]] = []
+    while len(clean) < passes and len(clean) + len(disturbed) < 3 * passes:
+        before = clock.switches()
+        calls = timed_calls(run, now)
+        (clean if clock.switches() == before else disturbed).append(calls)
+    return clean, disturbed

@@ -44,7 +44,7 @@ class Clock(Protocol):
         ...
 
     def switches(self) -> int:
-        """How often this process was made to give up its core (involuntary context switches)."""
+        """How often this process was disturbed: made to give up its core (involuntary context switches)."""
         ...
 
     def machine(self) -> MachineState:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnprof.measure.clock import MachineState
+from cnnprof.measure.neighbours import CONTENDED
 from cnnprof.measure.statistics import Statistics
 
 __all__ = ["LIMITS", "NoiseReport", "judge"]
@@ -18,6 +19,7 @@ LIMITS = {
     "anchor_drift": 0.05,  # of the anchor workload, before against after
     "steal_share": 0.05,  # of the run's wall time, per core
     "frequency_drift": 0.10,
+    "contention": CONTENDED,  # of a stream of copies, beyond the quiet machine's
     "other_busy_cores": 0.5,  # cores kept busy by others, with several threads measured
 }
 
@@ -32,6 +34,7 @@ class NoiseReport:
     frequency_drift: float | None = None
     load: float | None = None
     anchor_drift: float | None = None
+    contention: float | None = None
     reasons: tuple[str, ...] = field(default=())
     unchecked: tuple[str, ...] = field(default=())
 
@@ -42,7 +45,15 @@ class NoiseReport:
     def to_dict(self) -> dict[str, Any]:
         seen = {
             name: getattr(self, name)
-            for name in ("steal_share", "other_busy_cores", "throttles", "frequency_drift", "load", "anchor_drift")
+            for name in (
+                "steal_share",
+                "other_busy_cores",
+                "throttles",
+                "frequency_drift",
+                "load",
+                "anchor_drift",
+                "contention",
+            )
             if getattr(self, name) is not None
         }
         return {**seen, "quiet": self.quiet, "reasons": list(self.reasons), "unchecked": list(self.unchecked)}
@@ -56,9 +67,11 @@ def judge(
     own_cpu_s: float,
     single_thread: bool,
     anchor_s: Sequence[float] = (),
+    contention: float | None = None,
 ) -> NoiseReport:
     """Hold a measurement against :data:`LIMITS`. ``own_cpu_s`` is the CPU time this process used meanwhile;
-    ``anchor_s`` the anchor workload's times, first before and last after.
+    ``anchor_s`` the anchor workload's times, first before and last after; ``contention`` by how much neighbours slow
+    a stream of copies.
 
     For one thread, other load alone is no reason: process CPU time and the disturbed samples account for it.
     """
@@ -85,9 +98,14 @@ def judge(
         reasons.append(f"the clock drifted by {frequency:.0%}")
     if drift is not None and drift > LIMITS["anchor_drift"]:
         reasons.append(f"the anchor workload drifted by {drift:.0%}")
+    if contention is not None and contention > LIMITS["contention"]:
+        reasons.append(f"neighbours use the cache and the memory: copying took {contention:.0%} longer")
     if not single_thread and others is not None and others > LIMITS["other_busy_cores"]:
         reasons.append(f"other processes kept {others:.1f} cores busy")
-    values = {"steal": steal, "throttling": throttles, "clock": frequency, "other load": others, "anchor": drift}
+    values = {
+        "steal": steal, "throttling": throttles, "clock": frequency, "other load": others, "anchor": drift,
+        "contention": contention,
+    }  # fmt: skip
     return NoiseReport(
         steal_share=steal,
         other_busy_cores=others,
@@ -95,6 +113,7 @@ def judge(
         frequency_drift=frequency,
         load=after.load,
         anchor_drift=drift,
+        contention=contention,
         reasons=tuple(reasons),
         unchecked=tuple(name for name, value in values.items() if value is None),
     )

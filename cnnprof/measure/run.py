@@ -7,12 +7,13 @@ from typing import Any
 
 from cnnprof.errors import CnnprofError, UsageError
 from cnnprof.ir import Graph
-from cnnprof.measure.clock import MachineState
+from cnnprof.measure.clock import Clock, MachineState
 from cnnprof.measure.gpu_trace import GpuTimes
 from cnnprof.measure.measurement import Measurement
+from cnnprof.measure.neighbours import QuietLevels, WatchedClock, watched
 from cnnprof.measure.noise import judge
 from cnnprof.measure.runner import Runner, attribute
-from cnnprof.measure.session import Plan, fixed_work, run_session
+from cnnprof.measure.session import Plan, Session, fixed_work, run_session
 from cnnprof.measure.statistics import summarise
 
 __all__ = ["RUNNERS", "anchor_for", "l2_flush_for", "measure", "runner_for"]
@@ -90,13 +91,31 @@ def measure(
     anchor: Callable[[], object] | None = None,
     flush_l2: Callable[[], object] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    quiet: QuietLevels | None = None,
 ) -> Measurement:
     """Measure what ``runner`` runs. Ctrl-C keeps the samples there are (at least one visit), else raises.
-    ``flush_l2`` runs before every run, outside of its time.
+    ``flush_l2`` runs before every run, outside of its time. ``quiet``: what is known of this machine with no neighbours
+    at work; without it a contended cache goes unnoticed.
 
     Raises :class:`CnnprofError` if nothing was measured.
     """
-    clock = runner.clock()
+    with watched(runner.clock(), threads=runner.threads, quiet=quiet) as clock:
+        return _measure(
+            runner, graph, clock, plan=plan, layers=layers, anchor=anchor, flush_l2=flush_l2, progress=progress
+        )
+
+
+def _measure(
+    runner: Runner,
+    graph: Graph,
+    clock: Clock,
+    *,
+    plan: Plan | None,
+    layers: bool,
+    anchor: Callable[[], object] | None,
+    flush_l2: Callable[[], object] | None,
+    progress: Callable[[int, int, str], None] | None,
+) -> Measurement:
     session = run_session(
         {graph.source.name: runner.run}, clock, plan or Plan(), anchor=anchor, before=flush_l2, progress=progress
     )
@@ -112,6 +131,7 @@ def measure(
         # One thread feeds a GPU: what keeps other cores busy is no reason there either.
         single_thread=runner.single_thread or runner.device == "cuda",
         anchor_s=session.anchor_s,
+        contention=_contention(session, clock),
     )
     warnings = []
     if session.interrupted:
@@ -148,3 +168,10 @@ def measure(
         flushed_l2=flush_l2 is not None,
         warnings=tuple(warnings),
     )
+
+
+def _contention(session: Session, clock: Clock) -> float | None:
+    """How much slower the copying was than on the quiet machine; None where that isn't known."""
+    if not isinstance(clock, WatchedClock) or clock.quiet is None or not session.stream_s:
+        return None
+    return max(session.stream_s) / clock.quiet.stream_s - 1.0

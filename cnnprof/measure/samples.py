@@ -14,19 +14,21 @@ from cnnprof.predict.kernels import Kernel
 __all__ = ["NetSample", "from_csv", "to_csv"]
 
 _KERNEL_FIELDS = tuple(f.name for f in fields(Kernel) if f.name not in ("name", "ops", "known"))
-_COLUMNS = ("network", "total_s", "sum_s", "disturbed", "seconds", "ops", *_KERNEL_FIELDS)
+_COLUMNS = ("network", "total_s", "sum_s", "disturbed", "stream_s", "seconds", "ops", *_KERNEL_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetSample:
     """One synthetic network: its index in the suite, the un-instrumented total (CPU seconds for one thread), the
-    share of disturbed runs, and its kernels with the seconds each took in place."""
+    share of disturbed runs, and its kernels with the seconds each took in place; ``stream_s`` is what copying memory
+    took around it (0 where nobody looked)."""
 
     network: int
     total_s: float
     disturbed: float
     kernels: tuple[Kernel, ...]
     seconds: tuple[float, ...]
+    stream_s: float = 0.0
 
     @property
     def sum_s(self) -> float:
@@ -41,7 +43,7 @@ def to_csv(samples: Iterable[NetSample]) -> str:
     for sample in samples:
         for kernel, seconds in zip(sample.kernels, sample.seconds, strict=True):
             features = [getattr(kernel, name) for name in _KERNEL_FIELDS]
-            own = (sample.total_s, sample.sum_s, sample.disturbed, seconds)
+            own = (sample.total_s, sample.sum_s, sample.disturbed, sample.stream_s, seconds)
             writer.writerow([sample.network, *map(repr, own), len(kernel.ops), *features])
     return out.getvalue()
 
@@ -67,14 +69,15 @@ def _net(index: int, rows: Sequence[list[str]]) -> NetSample:
         network=index,
         total_s=float(rows[0][1]),
         disturbed=float(rows[0][3]),
+        stream_s=float(rows[0][4]),
         kernels=tuple(_kernel(row) for row in rows),
-        seconds=tuple(float(row[4]) for row in rows),
+        seconds=tuple(float(row[5]) for row in rows),
     )
 
 
 def _kernel(row: list[str]) -> Kernel:
     values: dict[str, Any] = {}
-    for name, text in zip(_KERNEL_FIELDS, row[6:], strict=True):
+    for name, text in zip(_KERNEL_FIELDS, row[7:], strict=True):
         if name in ("cls", "path"):
             values[name] = text
         elif name == "channels_last":
@@ -83,4 +86,4 @@ def _kernel(row: list[str]) -> Kernel:
             values[name] = float(text)
         else:
             values[name] = int(text)
-    return Kernel(name="", ops=("",) * int(row[5]), **values)
+    return Kernel(name="", ops=("",) * int(row[6]), **values)

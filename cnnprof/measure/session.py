@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cnnprof.measure.clock import Clock, MachineState
+from cnnprof.measure.neighbours import WatchedClock
 from cnnprof.measure.statistics import Sample
 
 __all__ = ["Plan", "Session", "fixed_work", "run_session", "take_sample", "warm_up"]
@@ -20,9 +21,9 @@ _AGREE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long to look: at least ``samples`` runs and ``seconds`` a visit, ``visits`` visits; at most
-    ``warm_up_runs`` runs until three in a row agree within 5 %. ``longest_s`` ends a visit of something slow
-    early (three samples are taken all the same)."""
+    """How long to look: at least ``samples`` undisturbed runs and ``seconds`` a visit, ``visits`` visits; at most
+    ``warm_up_runs`` runs until three in a row agree within 5 %. ``longest_s`` ends a visit of something slow, or much
+    disturbed, early (three samples are taken all the same)."""
 
     visits: int = 5
     samples: int = 20
@@ -33,11 +34,13 @@ class Plan:
 
 @dataclass(slots=True)
 class Session:
-    """Samples by name, one list a visit; the machine before and after; the anchor's times; own CPU time."""
+    """Samples by name, one list a visit; the machine before and after; the anchor's times, and those of the copying
+    that shows a contended cache; own CPU time."""
 
     visits: dict[str, list[list[Sample]]] = field(default_factory=dict)
     steady: dict[str, bool] = field(default_factory=dict)
     anchor_s: list[float] = field(default_factory=list)
+    stream_s: list[float] = field(default_factory=list)
     before: MachineState | None = None
     after: MachineState | None = None
     own_cpu_s: float = 0.0
@@ -105,11 +108,12 @@ def _visit(visits: list[list[Sample]], run: Run, clock: Clock, plan: Plan, befor
     # The list is in place before its first sample: an interrupt loses nothing.
     samples: list[Sample] = []
     visits.append(samples)
-    began = clock.wall_s()
+    began, clean = clock.wall_s(), 0
     while True:
         samples.append(take_sample(run, clock, before))
+        clean += not samples[-1].disturbed
         spent = clock.wall_s() - began
-        if len(samples) >= plan.samples and spent >= plan.seconds:
+        if clean >= plan.samples and spent >= plan.seconds:
             return
         if len(samples) >= 3 and spent >= plan.longest_s:
             return
@@ -117,6 +121,8 @@ def _visit(visits: list[list[Sample]], run: Run, clock: Clock, plan: Plan, befor
 
 def _anchor(session: Session, anchor: Run | None, clock: Clock) -> None:
     """The anchor's time now: the least CPU time of fifteen runs (of wall time where it has none)."""
+    if isinstance(clock, WatchedClock):
+        session.stream_s.append(clock.stream_s())
     if anchor is None:
         return
     anchor()

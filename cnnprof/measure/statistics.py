@@ -1,10 +1,10 @@
 """From samples to a latency with an interval that means something.
 
 One thread on a shared machine: the 20th percentile of process CPU time, over samples that no involuntary context
-switch disturbed, equals the minimum wall time of the quiet machine. Several threads, or a device that computes while
-the process sleeps: the median of wall time. The statistic is taken per visit, and the median over visits reported: a
-visit at another clock speed doesn't move it. Its interval is Student's over visits (which differ by more than their
-samples do) or the bootstrap's within them, whichever is wider.
+switch and no neighbour on the core disturbed, equals the minimum wall time of the quiet machine. Several threads, or a
+device that computes while the process sleeps: the median of wall time. The statistic is taken per visit, and the
+median over visits reported: a visit at another clock speed doesn't move it. Its interval is Student's over visits
+(which differ by more than their samples do) or the bootstrap's within them, whichever is wider.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run: wall and process CPU time in seconds; ``disturbed`` if the process was made to give up its core."""
+    """One run: wall and process CPU time in seconds; ``disturbed`` if the process was made to give up its core, or had
+    a neighbour at work on it."""
 
     wall_s: float
     cpu_s: float
@@ -66,10 +67,11 @@ class Statistics:
 
 def total_s(samples: Sequence[Sample], *, single_thread: bool) -> float:
     """The latency that one visit's ``samples`` say, as :func:`summarise` takes it of each visit."""
+    clean = [sample for sample in samples if not sample.disturbed]
+    used = clean if len(clean) >= _FEW else samples
     if not single_thread:
-        return quantile([sample.wall_s for sample in samples], 0.5)
-    clean = [sample.cpu_s for sample in samples if not sample.disturbed]
-    return quantile(clean if len(clean) >= _FEW else [sample.cpu_s for sample in samples], 0.2)
+        return quantile(_wall_values(used), 0.5)
+    return quantile(_cpu_values(used), 0.2)
 
 
 def summarise(visits: Sequence[Sequence[Sample]], *, single_thread: bool, seed: int = 0) -> Statistics:
@@ -84,7 +86,7 @@ def summarise(visits: Sequence[Sequence[Sample]], *, single_thread: bool, seed: 
     def of(values: Sequence[float]) -> float:
         return quantile(values, share)
 
-    groups = [take(visit) for visit in (_undisturbed(kept) if single_thread else kept)]
+    groups = [take(visit) for visit in _undisturbed(kept)]
     middle = quantile([of(values) for values in groups], 0.5)
     half = max(_student(groups, of), _bootstrap(groups, of, seed))
     wall = sorted(sample.wall_s for sample in samples)

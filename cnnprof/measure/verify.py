@@ -1,7 +1,7 @@
 """Calibrate, then predict and measure the committed list of networks, and compare.
 
 Networks are measured in two rounds, the second in reverse order: the distance between the rounds is the noise floor.
-What a noisy machine spoilt is measured again, up to twice, and its quietest run kept; what stays noisy is listed and
+What a noisy machine spoilt is measured again, some times, and its quietest run kept; what stays noisy is listed and
 counts for nothing. Ctrl-C keeps what was measured.
 
 On the CPU each measurement has a process of its own. For onnxruntime every reference is exported to ONNX once.
@@ -22,6 +22,7 @@ from cnnprof.frontends.sources import is_torch_reference, load_graph
 from cnnprof.measure.accuracy import Compared, report
 from cnnprof.measure.fresh import in_fresh_process
 from cnnprof.measure.measurement import Measurement
+from cnnprof.measure.neighbours import QuietLevels
 from cnnprof.measure.run import anchor_for, measure, runner_for
 from cnnprof.measure.session import Plan
 from cnnprof.predict.front import predict
@@ -32,14 +33,15 @@ __all__ = ["Visit", "case_of", "compared", "measure_visit", "verify"]
 
 _PLAN = Plan(visits=3, samples=12, seconds=0.25, longest_s=4.0)
 _AGAIN = Plan(visits=3, samples=8, seconds=0.15, longest_s=2.0)
-_ATTEMPTS = 2
+_ATTEMPTS = 4
 _GRAPH = "-cuda-graph"
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """What is asked of a process that measures one network: its reference (a file for onnxruntime), and how."""
+    """What is asked of a process that measures one network: its reference (a file for onnxruntime), and how.
+    ``quiet``: what the calibration saw of the machine with no neighbours at work."""
 
     reference: str
     runner: str
@@ -50,6 +52,7 @@ class Visit:
     inputs: tuple[InputSpec, ...] = ()
     batch: int | None = None
     anchor: Callable[[], object] | None = None
+    quiet: QuietLevels | None = None
 
 
 def verify(
@@ -154,7 +157,15 @@ def _visit_of(
     return Visit(
         reference="", runner=device.runner, on="cuda" if device.kind == "gpu" else "cpu", threads=device.threads or 1,
         plan=_PLAN, layers=True, inputs=tuple(inputs), batch=batch, anchor=anchor,
+        quiet=_quiet_levels(device),
     )  # fmt: skip
+
+
+def _quiet_levels(device: CalibratedDevice) -> QuietLevels | None:
+    noise = device.data.get("noise", {})
+    if "probe_s" not in noise or "stream_s" not in noise:
+        return None
+    return QuietLevels(probe_s=float(noise["probe_s"]), stream_s=float(noise["stream_s"]))
 
 
 def _measure_noisy_again(
@@ -165,10 +176,15 @@ def _measure_noisy_again(
         noisy = [name for name, found in measured.items() if not found.noise.quiet]
         for done, name in enumerate(noisy, 1):
             found = take(source(name))
-            if found.noise.quiet or found.statistics.half_width < measured[name].statistics.half_width:
+            if found.noise.quiet or _restlessness(found) < _restlessness(measured[name]):
                 measured[name] = found
             if progress is not None:
                 progress(done, len(noisy), f"{name} (again, {attempt + 1})")
+
+
+def _restlessness(found: Measurement) -> float:
+    """How far a measurement is from a quiet one: the interval's half-width and the cache's contention."""
+    return found.statistics.half_width + max(0.0, found.noise.contention or 0.0)
 
 
 def _measure_apart(visit: Visit) -> Measurement:
@@ -184,7 +200,7 @@ def measure_visit(visit: Visit) -> Measurement:
     )  # fmt: skip
     try:
         on = anchor_for(runner) if visit.on == "cuda" and visit.anchor is not None else visit.anchor
-        return measure(runner, graph, plan=visit.plan, layers=visit.layers, anchor=on)
+        return measure(runner, graph, plan=visit.plan, layers=visit.layers, anchor=on, quiet=visit.quiet)
     finally:
         runner.close()
 
@@ -231,7 +247,7 @@ def coincidence(models: Sequence[str], device: CalibratedDevice, inputs: Sequenc
     from cnnprof.measure.calibrate import network_of
 
     seen = set()
-    for index in range(int(device.data.get("networks", 0))):
+    for index in range(int(device.data.get("suite", device.data.get("networks", 0)))):
         graph = network_of(device.runner, int(device.data.get("seed", 0)), index)
         seen |= {_configuration(kernel) for kernel in lower(graph, "torch") if kernel.cls.startswith(("conv", "gemm"))}
     total = same = 0

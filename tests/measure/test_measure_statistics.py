@@ -133,18 +133,21 @@ def _state(**changes: object) -> MachineState:
         ({"throttles": 3}, True, (), "the CPU throttled 3 times"),
         ({"frequency_hz": 2.4e9}, True, (), "the clock drifted by 20%"),
         ({}, True, (1.0, 1.08), "the anchor workload drifted by 8%"),
+        ({"contention": 0.3}, True, (), "neighbours use the cache and the memory: copying took 30% longer"),
         # 18 s of CPU in 10 s, 9 s of them our own: 0.9 cores
         ({"busy_s": 18.0}, False, (), "other processes kept 0.9 cores busy"),
     ],
 )
 def test_each_check_by_hand(after: dict[str, object], single: bool, anchor: tuple[float, ...], reason: str) -> None:
+    state = {"busy_s": 9.0, **after}
     report = judge(
         _statistics(),
         _state(),
-        _state(wall_s=10.0, busy_s=9.0) if not after else _state(wall_s=10.0, **{"busy_s": 9.0, **after}),
+        _state(wall_s=10.0, **{name: value for name, value in state.items() if name != "contention"}),
         own_cpu_s=9.0,
         single_thread=single,
         anchor_s=anchor,
+        contention=after.get("contention"),
     )
     assert report.reasons == (reason,)
     assert not report.quiet
@@ -174,7 +177,7 @@ def test_wide_interval_and_disturbed_samples_are_refused() -> None:
 def test_what_a_system_cannot_tell_is_said_to_be_unchecked() -> None:
     bare = MachineState(wall_s=0.0)
     report = judge(_statistics(), bare, MachineState(wall_s=5.0), own_cpu_s=1.0, single_thread=True)
-    assert set(report.unchecked) == {"steal", "throttling", "clock", "other load", "anchor"}
+    assert set(report.unchecked) == {"steal", "throttling", "clock", "other load", "anchor", "contention"}
     assert report.quiet
 
 

@@ -1,0 +1,176 @@
+"""A clock that knows when somebody else is at work on this core's other hardware thread.
+
+On a shared host a virtual core is one of two threads of a physical one. While a stranger's thread runs on the other,
+everything here takes up to twice as long, for seconds on end, and no counter of the guest shows it: neither steal nor
+load nor a context switch. A short fixed piece of work does. It is timed before and after every run; runs beside a busy
+neighbour count as disturbed, and before the next one this clock waits for quiet, on whichever core has it.
+
+It waits at work: a virtual core that slept for some milliseconds is slow for as many after it wakes.
+
+Neighbours on other cores share the last cache and the memory: that costs a network 5 to 10 %, for minutes, and there
+is no waiting for its end. Copying more than the caches near the core hold shows it (:meth:`WatchedClock.stream_s`),
+and what was measured meanwhile can be left out.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnnprof.measure.clock import Clock, SystemClock
+
+__all__ = ["BUSY", "CONTENDED", "QuietLevels", "WatchedClock", "watched"]
+
+BUSY = 1.2  # times the least that the probe has taken: a neighbour costs it 1.6 to 1.9
+CONTENDED = 0.15  # beyond the quiet level of the copying; its own scatter is 3 %
+_STEPS = 4000
+_COPIED_BYTES = 12 << 20
+_COPIES = 15
+_FIRST_S = 0.05  # on every core, where the least isn't known
+_WARM_S = 0.015  # for a core that slept
+_STAY_S = 0.2  # before another core is tried
+
+
+def _probe() -> float:
+    """CPU seconds of the fixed piece of work, about 0.2 ms: the lesser of two."""
+    return min(_timed(), _timed())
+
+
+def _timed() -> float:
+    began = time.thread_time()
+    sum(i * i for i in range(_STEPS))
+    return time.thread_time() - began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietLevels:
+    """What the probe and the copying take on this machine where nobody disturbs them, in seconds."""
+
+    probe_s: float
+    stream_s: float
+
+
+class WatchedClock(SystemClock):
+    """The system's clock, whose :meth:`switches` also counts the looks that found a busy neighbour.
+
+    With one thread it waits for quiet and moves between the ``cores``; with several it waits on the core that it is on
+    (what the others' neighbours do it can't tell). It waits ``patience_s`` in all; after that it only counts.
+    ``quiet`` is what is known from before; ``pin`` sets the cores that the calling thread may run on, ``now`` tells the
+    wall time. :meth:`close` puts the cores back.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        patience_s: float = 10.0,
+        quiet: QuietLevels | None = None,
+        cores: Sequence[int] | None = None,
+        probe: Callable[[], float] = _probe,
+        pin: Callable[[Sequence[int]], None] | None = None,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._cores = _allowed() if cores is None else tuple(cores)
+        self._moves = threads == 1 and len(self._cores) > 1
+        self._pin, self._probe, self._now = pin or _pin, probe, now
+        self._here = 0
+        self._left_s = patience_s
+        self.waited_s = 0.0
+        self.found_busy = 0
+        self.quiet = quiet
+        self.least_s = float("inf") if quiet is None else quiet.probe_s
+        self._streams: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None
+        if quiet is None:
+            for _ in self._cores if self._moves else (0,):
+                self._move()
+                self._spin(_FIRST_S, until_quiet=False)
+        self._settle()
+        self.waited_s = 0.0
+
+    def switches(self) -> int:
+        """Involuntary context switches of this process, and looks that found a busy neighbour."""
+        if self._is_busy():
+            self.found_busy += 1
+            self._settle()
+        return super().switches() + self.found_busy
+
+    def stream_s(self) -> float:
+        """CPU seconds of copying 12 MiB, the median of some. It empties the caches: what is measured next has to warm
+        up again."""
+        if self._streams is None:
+            source = np.ones(_COPIED_BYTES // 4, np.float32)
+            self._streams = (source, np.empty_like(source))
+        source, target = self._streams
+        times = []
+        for _ in range(_COPIES):
+            began = time.thread_time()
+            np.copyto(target, source)
+            times.append(time.thread_time() - began)
+        return sorted(times)[_COPIES // 2]
+
+    def close(self) -> None:
+        """Let the thread run wherever it could before."""
+        if self._moves:
+            self._pin(self._cores)
+
+    def _settle(self) -> None:
+        while self._left_s > 0.0:
+            began = self._now()
+            quiet = self._spin(_STAY_S, until_quiet=True)
+            if not quiet and self._moves:
+                self._move()
+                self._spin(_WARM_S, until_quiet=False)
+            spent = self._now() - began
+            self._left_s -= spent
+            self.waited_s += spent
+            if quiet:
+                return
+
+    def _move(self) -> None:
+        if self._moves:
+            self._here = (self._here + 1) % len(self._cores)
+            self._pin((self._cores[self._here],))
+
+    def _spin(self, longest_s: float, *, until_quiet: bool) -> bool:
+        """Look again and again. True if the last look found nobody."""
+        began = self._now()
+        while True:
+            busy = self._is_busy()
+            if (until_quiet and not busy) or self._now() - began >= longest_s:
+                return not busy
+
+    def _is_busy(self) -> bool:
+        found = self._probe()
+        self.least_s = min(self.least_s, found)
+        return found > BUSY * self.least_s
+
+
+def _allowed() -> tuple[int, ...]:
+    """The cores that this thread may run on; one nameless where the system can't say."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (0,)
+
+
+def _pin(cores: Sequence[int]) -> None:
+    """This thread alone: threads made before keep their cores, ones made meanwhile take these."""
+    os.sched_setaffinity(0, cores)
+
+
+@contextmanager
+def watched(
+    clock: Clock, *, threads: int = 1, patience_s: float = 10.0, quiet: QuietLevels | None = None
+) -> Iterator[Clock]:
+    """``clock``, or in the system's place one that watches the neighbours."""
+    if type(clock) is not SystemClock:
+        yield clock
+        return
+    watching = WatchedClock(threads=threads, patience_s=patience_s, quiet=quiet)
+    try:
+        yield watching
+    finally:
+        watching.close()
