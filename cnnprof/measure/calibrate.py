@@ -95,7 +95,7 @@ def calibrate(
     interrupted = False
     with (
         _runner(runner, threads, measure_network) as measure_one,
-        watched(clock or SystemClock(), threads=threads, patience_s=budget_s) as watching,
+        watched(clock or SystemClock(), threads=threads, patience_s=budget_s / 2) as watching,
     ):
         anchors = [_anchor(watching, anchor)]
         began = watching.wall_s()
@@ -215,13 +215,13 @@ def uncontended(samples: Sequence[NetSample]) -> list[NetSample]:
 
 
 def _spent_s(clock: Clock, began_s: float, samples: Sequence[NetSample]) -> float:
-    """How much of the budget is used: it is of quiet measuring, but at most twice of it is spent on what isn't."""
+    """How much of the budget is used: it is of quiet measuring, but at most as much is spent on what isn't."""
     if not isinstance(clock, WatchedClock):
         return clock.wall_s() - began_s
     spent = clock.wall_s() - began_s - clock.waited_s
     limit = (1.0 + CONTENDED) * quiet_level_s(samples)
     share = sum(sample.stream_s <= limit for sample in samples) / len(samples) if samples else 1.0
-    return spent * max(share, 1 / 3)
+    return spent * max(share, 0.5)
 
 
 def _lowering(runner: str, given: MeasureNetwork | None) -> str:

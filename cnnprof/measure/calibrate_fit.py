@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ _LEAST = 8  # samples of a class or path that make a fit
 _TREES_FROM = 40  # below this many samples a class has its roofline alone
 _EXPONENT = 4.0
 _BAGGED = 24
+_VARIES = 1.1  # the copying between its least and its most, from which on it explains something
+_MOST_CONTENTION = 0.5
 _BATCHES = 5  # folds, by network, for residuals that no fit has seen
 GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (None, 0.8), "drift": (None, 0.05)}
 
@@ -29,7 +32,8 @@ GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (Non
 def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: float = 0.0) -> dict[str, Any]:
     """``classes``, ``total``, ``range`` and ``roof`` of a profile. Deterministic for a ``seed``.
 
-    ``mapped_s_per_byte``: what memory costs that the system maps anew; it is no part of the classes' fits.
+    ``mapped_s_per_byte``: what memory costs that the system maps anew; it is no part of the classes' fits. Where the
+    samples say how contended the cache was, they are brought to their quiet level first.
 
     Raises :class:`DependencyError` without scikit-learn, :class:`CnnprofError` for too few networks.
     """
@@ -42,6 +46,7 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
             f"calibration: {len(samples)} networks measured, at least {2 * _BATCHES} are needed",
             "give a larger --budget",
         )
+    samples, contention = _at_quiet_level(samples, seed)
     kernels = [kernel for sample in samples for kernel in sample.kernels]
     mapped = mapped_s_per_byte * np.array([mapped_bytes(kernel) for kernel in kernels])
     measured = np.array([value for sample in samples for value in sample.seconds])
@@ -65,11 +70,42 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
             "alpha": alpha,
             "delta_s": delta,
             "mapped_s_per_byte": mapped_s_per_byte,
+            "contention_exponent": contention,
             **_network_spread(samples, unseen + mapped, network, alpha, delta),
         },
         "range": {key: _box([kernels[i] for i in where]) for key, where in groups.items()},
         "roof": _roof(kernels, seconds),
     }
+
+
+def _at_quiet_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[NetSample], float]:
+    """The samples as on a machine whose cache nobody else uses, and the exponent of that: seconds grow with a power of
+    what copying memory took around them, the same for all. It is what explains best how far networks are from a fit
+    that hasn't seen them. Nothing changes where nobody looked, or what was seen hardly varies."""
+    streams = np.array([sample.stream_s for sample in samples])
+    if streams.min() <= 0.0 or streams.max() < _VARIES * streams.min():
+        return samples, 0.0
+    kernels = [kernel for sample in samples for kernel in sample.kernels]
+    seconds = np.array([value for sample in samples for value in sample.seconds])
+    network = np.array([i for i, sample in enumerate(samples) for _ in sample.kernels])
+    guess = seconds.copy()
+    for key, where in _groups(kernels).items():
+        exact = np.array([kernels[i].key == key for i in where])
+        own = [kernels[i] for i in where]
+        base = _rooflines(own, _rates(own, seconds[where]))
+        rows = np.array([row_of(kernel) for kernel in own])
+        missed = _held_out(rows, np.log(np.maximum(seconds[where], 1e-9) / base), network[where], seed, quick=True)
+        guess[where[exact]] = (base * np.exp(missed))[exact]
+    whole = np.bincount(network, weights=guess, minlength=len(samples))
+    missed = np.log(np.array([sample.total_s for sample in samples]) / whole)
+    near = np.abs(missed - np.median(missed)) <= 3.0 * np.median(np.abs(missed - np.median(missed))) + 1e-9
+    slope = float(np.polyfit(np.log(streams[near]), missed[near], 1)[0])
+    exponent = min(_MOST_CONTENTION, max(0.0, slope))
+    factors = (np.quantile(streams, 0.1) / streams) ** exponent
+    return [
+        replace(s, total_s=s.total_s * factor, seconds=tuple(value * factor for value in s.seconds))
+        for s, factor in zip(samples, factors.tolist(), strict=True)
+    ], exponent
 
 
 def _groups(kernels: Sequence[Kernel]) -> dict[str, npt.NDArray[np.int64]]:
@@ -86,17 +122,12 @@ def _class_fit(
 ) -> tuple[dict[str, Any], Floats]:
     """(the fit on all, predictions of each from a fit that hadn't seen its network)."""
     rates = _rates(kernels, seconds)
-    base = np.array([roofline(kernel, rates).latency_s for kernel in kernels])
+    base = _rooflines(kernels, rates)
     residual = np.log(np.maximum(seconds, 1e-9) / base)
     rows = np.array([row_of(kernel) for kernel in kernels])
     clip = [float(np.quantile(residual, 0.005)), float(np.quantile(residual, 0.995))]
     forests = _forests(rows, residual, seed) if len(kernels) >= _TREES_FROM else []
-    guess = np.zeros(len(kernels))
-    fold = network % _BATCHES
-    for part in range(_BATCHES) if forests else ():
-        held = fold == part
-        if held.any() and (~held).sum() >= _TREES_FROM // 2:
-            guess[held] = np.clip(evaluate(_forests(rows[~held], residual[~held], seed), rows[held]), clip[0], clip[1])
+    guess = np.clip(_held_out(rows, residual, network, seed), clip[0], clip[1]) if forests else np.zeros(len(kernels))
     missed = residual - guess
     fit = {
         "flops_per_s": rates.flops_per_s,
@@ -112,6 +143,23 @@ def _class_fit(
         },
     }
     return fit, base * np.exp(guess)
+
+
+def _rooflines(kernels: Sequence[Kernel], rates: Rates) -> Floats:
+    return np.array([roofline(kernel, rates).latency_s for kernel in kernels])
+
+
+def _held_out(
+    rows: Floats, residual: Floats, network: npt.NDArray[np.int64], seed: int, *, quick: bool = False
+) -> Floats:
+    """Predictions of each residual from a fit that hadn't seen its network; ``quick`` with fewer folds and trees."""
+    guess = np.zeros(len(residual))
+    folds = 2 if quick else _BATCHES
+    for part in range(folds) if len(residual) >= _TREES_FROM else ():
+        held = network % folds == part
+        if held.any() and (~held).sum() >= _TREES_FROM // 2:
+            guess[held] = evaluate(_forests(rows[~held], residual[~held], seed, quick=quick), rows[held])
+    return guess
 
 
 def _rates(kernels: Sequence[Kernel], seconds: Floats) -> Rates:
@@ -141,24 +189,31 @@ def _rates(kernels: Sequence[Kernel], seconds: Floats) -> Rates:
     )
 
 
-def _forests(rows: Floats, residual: Floats, seed: int) -> list[dict[str, Any]]:
-    """Boosted trees and a random forest, as plain arrays."""
+def _forests(rows: Floats, residual: Floats, seed: int, *, quick: bool = False) -> list[dict[str, Any]]:
+    """Boosted trees and a random forest, as plain arrays; ``quick``: the boosted ones alone, and few."""
     from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 
     boosted = GradientBoostingRegressor(
-        n_estimators=120, max_depth=4, learning_rate=0.07, subsample=0.7, min_samples_leaf=3, random_state=seed
+        n_estimators=40 if quick else 120,
+        max_depth=4,
+        learning_rate=0.07,
+        subsample=0.7,
+        min_samples_leaf=3,
+        random_state=seed,
     ).fit(rows, residual)
-    bagged = RandomForestRegressor(
-        n_estimators=_BAGGED, min_samples_leaf=3, max_leaf_nodes=128, max_features=0.6, random_state=seed, n_jobs=1
-    ).fit(rows, residual)
-    return [
+    found = [
         {
             "base": float(boosted.init_.constant_.ravel()[0]),
             "rate": 0.07,
             "trees": [_plain(tree[0].tree_) for tree in boosted.estimators_],
-        },
-        {"base": 0.0, "rate": 1.0 / _BAGGED, "trees": [_plain(tree.tree_) for tree in bagged.estimators_]},
+        }
     ]
+    if quick:
+        return found
+    bagged = RandomForestRegressor(
+        n_estimators=_BAGGED, min_samples_leaf=3, max_leaf_nodes=128, max_features=0.6, random_state=seed, n_jobs=1
+    ).fit(rows, residual)
+    return [*found, {"base": 0.0, "rate": 1.0 / _BAGGED, "trees": [_plain(tree.tree_) for tree in bagged.estimators_]}]
 
 
 def _plain(tree: Any) -> dict[str, list[Any]]:

@@ -49,7 +49,8 @@ def layer_lines(field: LayerField) -> list[str]:
             f"{_text(axis.start):>7} {_text(axis.centre):>8} {float(axis.density):>8.3g}"
         )
         if axis.phase_sizes:
-            lines.append(f"        sizes by phase: {', '.join(map(str, axis.phase_sizes[:24]))}")
+            more = ", ..." if len(axis.phase_sizes) > 24 else ""
+            lines.append(f"        sizes by phase: {', '.join(map(str, axis.phase_sizes[:24]))}{more}")
     if field.is_global:
         local = "the local path's window is above" if any(a.size for a in field.axes) else "no local path"
         lines.append(f"  global: a path reads the whole input ({local})")

@@ -110,6 +110,16 @@ def test_transposed_convolution_phases() -> None:
     assert (axis.size, axis.stride, axis.phase_sizes) == (2, Fraction(1, 2), (2, 1))
 
 
+@pytest.mark.parametrize(("stride", "listed"), [(2, True), (64, True), (65, False)])
+def test_many_phases_are_counted_not_listed(stride: int, listed: bool) -> None:
+    """Kernel one longer than the stride: one phase in ``stride`` reads two inputs, the others one."""
+    weight = torch.zeros(1, 1, stride + 1)
+    graph = traced(lambda x: F.conv_transpose1d(x, weight, stride=stride), (1, 1, 4))
+    data = receptive_field(graph).rows[-1].to_dict()
+    assert data["phases"] == [stride]
+    assert data["phase_sizes"] == ([[2] + [1] * (stride - 1)] if listed else [[]])
+
+
 def test_a_cross_is_no_square() -> None:
     """1x3 beside 3x1, added: five positions of the nine in the hull."""
     net = Stack(9, 9)

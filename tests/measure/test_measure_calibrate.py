@@ -261,6 +261,24 @@ def test_gates_refuse_what_is_bad(samples: list[NetSample]) -> None:
     assert [g["name"] for g in gates_of(disturbed, good, 0.0) if not g["passed"]] == ["disturbed"]
 
 
+@pytest.mark.parametrize("exponent", [0.0, 0.3])
+def test_a_contended_cache_is_taken_out_of_the_samples(samples: list[NetSample], exponent: float) -> None:
+    """Every network's times grown by a power of what copying took: the fit finds the power, and the quiet machine."""
+    rng = random.Random(5)
+    slowed = []
+    for sample in samples:
+        stream = 0.001 * math.exp(rng.uniform(0.0, 0.7))
+        factor = (stream / 0.001) ** exponent
+        seconds = tuple(value * factor for value in sample.seconds)
+        slowed.append(replace(sample, total_s=sample.total_s * factor, seconds=seconds, stream_s=stream))
+    fitted, quiet = fit_profile(slowed, seed=0), fit_profile(samples, seed=0)
+    assert fitted["total"]["contention_exponent"] == pytest.approx(exponent, abs=0.08)
+    assert quiet["total"]["contention_exponent"] == 0.0  # nobody looked
+    assert fitted["classes"]["conv_dense"]["flops_per_s"] == pytest.approx(
+        quiet["classes"]["conv_dense"]["flops_per_s"], rel=0.05
+    )
+
+
 class Machine:
     """Measures a network on the fake clock: five seconds each."""
 

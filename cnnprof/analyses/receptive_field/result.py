@@ -18,6 +18,7 @@ __all__ = ["AxisWindow", "LayerField", "ReceptiveFields", "SeenInput", "UnitFiel
 
 
 _ONE = Fraction(1)
+_LISTED_PHASES = 64
 
 
 @quick_init
@@ -130,7 +131,11 @@ class LayerField:
         if self.is_global:
             data["local_size"] = list(self.local_size)
         if any(axis.phase_sizes for axis in self.axes):
-            data["phase_sizes"] = [list(axis.phase_sizes) for axis in self.axes]
+            # Attention over pooled tokens makes thousands of phases: their number then, and no list in every layer.
+            data["phases"] = [max(1, len(axis.phase_sizes)) for axis in self.axes]
+            data["phase_sizes"] = [
+                list(axis.phase_sizes) if len(axis.phase_sizes) <= _LISTED_PHASES else [] for axis in self.axes
+            ]
         if not self.aligned:
             data["branches"] = [
                 [{"stride": _number(b.stride), "centre": _number(b.centre)} for b in axis.branches]
