@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -57,7 +58,9 @@ def command(
         raise UsageError("--sweep: it has its own models and batches", "leave out --model and --batch")
     if device is None:
         seconds = float(budget.removesuffix("s"))
-        found: Any = calibrate(runner=runner, threads=threads, budget_s=seconds).profile
+        found: Any = calibrate(
+            runner=runner, threads=threads, budget_s=seconds, progress=None if quiet else _calibrating()
+        ).profile
     else:
         found = find_device(device)
         if not isinstance(found, CalibratedDevice):
@@ -76,6 +79,19 @@ def command(
         write_file(output, json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
         write_file(str(Path(output).with_suffix(".html")), accuracy_page(document))
     _say(document)
+
+
+def _calibrating() -> Callable[[float, int], None]:
+    """Says every tenth of the budget once."""
+    said = [0]
+
+    def progress(share: float, networks: int) -> None:
+        tenth = int(10 * share)
+        if tenth > said[0]:
+            said[0] = tenth
+            click.echo(f"calibrating: {tenth}0 % of the budget, {networks} networks", err=True)
+
+    return progress
 
 
 def _say(document: dict[str, Any]) -> None:

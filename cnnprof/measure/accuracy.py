@@ -21,9 +21,9 @@ _SHARE = 0.01  # layers above 1 % of the time are compared
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """One network: measured twice (``again_s`` None where it was once), predicted with its 90 % interval, and by the
-    baselines; ``measured_layers`` and ``predicted_layers`` are seconds by layer. ``quiet`` is the noise verdict.
-    ``features`` of a layer is whatever explains its time; it's written down for the worst ones."""
+    """One network: measured twice (``first_s`` and ``again_s``, None where it was once), predicted with its 90 %
+    interval, and by the baselines; ``measured_layers`` and ``predicted_layers`` are seconds by layer. ``quiet`` is
+    the noise verdict. ``features`` of a layer is whatever explains its time; it's written down for the worst ones."""
 
     model: str
     measured_s: float
@@ -33,6 +33,7 @@ class Compared:
     half_width: float
     quiet: bool
     reasons: tuple[str, ...] = ()
+    first_s: float | None = None
     again_s: float | None = None
     baselines: Mapping[str, float] = field(default_factory=dict)
     measured_layers: Mapping[str, float] = field(default_factory=dict)
@@ -66,7 +67,7 @@ def report(rows: Sequence[Compared], about: Mapping[str, Any]) -> dict[str, Any]
         document["baselines"] = {
             name: _errors([row.baselines[name] for row in quiet], [row.measured_s for row in quiet]) for name in names
         }
-        twice = [abs(row.again_s / row.measured_s - 1.0) for row in quiet if row.again_s is not None]
+        twice = [abs(row.again_s / (row.first_s or row.measured_s) - 1.0) for row in quiet if row.again_s is not None]
         if twice:
             floor = statistics.median(twice)
             document["noise_floor"] = {"median": floor, "worst": max(twice), "models": len(twice)}
@@ -88,6 +89,7 @@ def _row(row: Compared) -> dict[str, Any]:
         "inside_share": row.inside_share,
         "quiet": row.quiet,
         "reasons": list(row.reasons),
+        **({} if row.first_s is None else {"first_s": row.first_s}),
         **({} if row.again_s is None else {"again_s": row.again_s}),
         "baselines": dict(row.baselines),
     }

@@ -1,8 +1,8 @@
 """Calibrate, then predict and measure the committed list of networks, and compare.
 
-Networks are measured in two rounds, the second in reverse order: the distance between the rounds is the noise floor.
-What a noisy machine spoilt is measured again, some times, and its quietest run kept; what stays noisy is listed and
-counts for nothing. Ctrl-C keeps what was measured.
+Networks are measured in two rounds, the second in reverse order: what counts is the middle of the two, and the distance
+between them is the noise floor. What a noisy machine spoilt in both is measured again, some times, and its quietest run
+kept; what stays noisy is listed and counts for nothing. Ctrl-C keeps what was measured.
 
 On the CPU each measurement has a process of its own. For onnxruntime every reference is exported to ONNX once.
 """
@@ -71,7 +71,7 @@ def verify(
     """
     predictions: dict[str, Prediction] = {}
     measured: dict[str, Measurement] = {}
-    again: dict[str, float] = {}
+    again: dict[str, Measurement] = {}
     failed: dict[str, str] = {}
     interrupted = False
     visit = _visit_of(device, inputs, batch, anchor)
@@ -93,10 +93,12 @@ def verify(
                 except CnnprofError as error:
                     failed[name] = str(error)
                     continue
-                if second:
-                    again[name] = found.statistics.latency_s
-                else:
+                if not second:
                     measured[name] = found
+                elif measured[name].noise.quiet:
+                    again[name] = found
+                elif found.noise.quiet:
+                    measured[name] = replace(found, attribution=measured[name].attribution)
                 if progress is not None:
                     progress(done, len(steps), name)
             _measure_noisy_again(measured, source, take, progress)
@@ -206,10 +208,11 @@ def measure_visit(visit: Visit) -> Measurement:
 
 
 def compared(
-    name: str, prediction: Prediction, measured: Measurement, again: float | None, device: CalibratedDevice
+    name: str, prediction: Prediction, measured: Measurement, again: Measurement | None, device: CalibratedDevice
 ) -> Compared:
-    """A network's row. On a GPU that the host feeds a layer's prediction has its wait in it, its measurement is its
-    kernels' time: they aren't compared there (they are where a CUDA graph runs)."""
+    """A network's row; measured twice in quiet, the middle (in logarithms) is its latency. On a GPU that the host
+    feeds a layer's prediction has its wait in it, its measurement is its kernels' time: they aren't compared there
+    (they are where a CUDA graph runs)."""
     fed = device.kind == "gpu" and not device.runner.endswith(_GRAPH)
     layers = {} if measured.attribution is None or fed else dict(measured.attribution.seconds)
     roof = device.data["roof"]
@@ -217,16 +220,20 @@ def compared(
     moved = sum(
         layer.flops_per_s * layer.time.latency_s / layer.intensity for layer in prediction.layers if layer.intensity
     )
+    first_s = measured.statistics.latency_s
+    again_s = None if again is None else again.statistics.latency_s
+    both = again is not None and again.noise.quiet and measured.noise.quiet
     return Compared(
         model=name,
-        measured_s=measured.statistics.latency_s,
+        measured_s=(first_s * again_s) ** 0.5 if both and again_s is not None else first_s,
+        first_s=first_s,
         predicted_s=prediction.latency_s,
         low_s=prediction.total.low90_s,
         high_s=prediction.total.high90_s,
         half_width=measured.statistics.half_width,
         quiet=measured.noise.quiet,
         reasons=measured.noise.reasons,
-        again_s=again,
+        again_s=again_s,
         baselines={
             "flops_at_peak": flops / float(roof["flops_per_s"]),
             "roofline_at_peaks": flops / float(roof["flops_per_s"]) + moved / float(roof["bytes_per_s"]),

@@ -189,7 +189,9 @@ def _network(at: int, row: Mapping[str, Any]) -> Network:
         high_s=_finite(row["high_s"]),
         error=_finite(row["error"]),
         half_width=float(row["half_width"]),
-        again=float(row["again_s"]) / measured - 1.0 if row.get("again_s") is not None else None,
+        again=float(row["again_s"]) / float(row.get("first_s") or measured) - 1.0
+        if row.get("again_s") is not None
+        else None,
         known_share=float(row.get("inside_share", 1.0)),
         quiet=bool(row["quiet"]),
         reasons=tuple(plain(str(reason)) for reason in row.get("reasons") or ()),
