@@ -52,7 +52,8 @@ memory-accuracy: $(VENV)/.dev  ## Predicted against measured peak memory over to
 
 latency-accuracy: $(VENV)/.dev  ## Calibrate this machine, predict and measure 48 CNNs, into reports/accuracy/
 	@mkdir -p reports/accuracy
-	$(BIN)/cnnprof verify -o reports/accuracy/$(shell hostname).json
+	$(BIN)/cnnprof verify --budget 240s -o reports/accuracy/$(shell hostname).json
+	$(BIN)/python -m cnnprof.cli.gallery -o reports
 
 gpu-check: $(VENV)/.dev  ## Everything about a CUDA GPU in 8 minutes, into reports/accuracy/
 	$(BIN)/python -m cnnprof.measure.gpu_check

@@ -13,9 +13,9 @@ __all__ = ["command"]
 
 _EPILOG = """\b
 Examples:
-  cnnprof baseline update                      then commit cnnprof-baseline.json
+  cnnprof baseline update                    then commit cnnprof-baseline.json
   cnnprof baseline update --budget mobile
-  cnnprof baseline update --allow-increase     accept an increase of a ratcheted limit
+  cnnprof baseline update --allow-increase   even if a ratcheted limit rises
   cnnprof baseline show
 """
 

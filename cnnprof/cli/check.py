@@ -19,7 +19,7 @@ __all__ = ["command"]
 
 _EPILOG = """\b
 Examples:
-  cnnprof check                                     every budget of cnnprof.toml or pyproject.toml
+  cnnprof check                   every budget of cnnprof.toml (or pyproject)
   cnnprof check model.onnx --max-macs 5G --max-params 30M
   cnnprof check --baseline-ref origin/main --why
   cnnprof check --github --junit report.xml --markdown comment.md
@@ -34,8 +34,9 @@ In cnnprof.toml (or below [tool.cnnprof] in pyproject.toml):
   max_increase = { macs = "2%", parameters = 0 }
 
 \b
-Exit code: 0 all budgets hold, 1 one is broken (whatever else went wrong), 2 usage or config,
-3 a model can't be analysed, 4 something isn't installed, 5 a baseline of another schema.
+Exit code: 0 all budgets hold, 1 one is broken (whatever else went wrong),
+2 usage or config, 3 a model can't be analysed, 4 something isn't installed,
+5 a baseline of another schema.
 """
 
 _LIMITS = (

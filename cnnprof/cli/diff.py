@@ -13,10 +13,10 @@ __all__ = ["command"]
 _EPILOG = """\b
 Examples:
   cnnprof diff old.onnx new.onnx
-  cnnprof diff main:models/net.onnx models/net.onnx      a git revision against the work tree
+  cnnprof diff main:net.onnx net.onnx     a git revision against the work tree
   cnnprof diff v1.0:net.onnx v2.0:net.onnx --format markdown
   cnnprof diff torchvision:resnet50 exported.onnx --input 1x3x224x224
-  cnnprof diff monday.json tuesday.json                  saved profiles
+  cnnprof diff monday.json tuesday.json   saved profiles
 """
 
 

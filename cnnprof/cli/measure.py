@@ -15,7 +15,7 @@ Examples:
   cnnprof measure torchvision:resnet18
   cnnprof measure model.onnx --runner onnxruntime --threads 4
   cnnprof measure torchvision:resnet50 --device cuda --cuda-graph --batch 32
-  cnnprof measure torchvision:resnet18 --predict mine --format json -o timed.json
+  cnnprof measure torchvision:resnet18 --predict mine -f json -o timed.json
 """
 
 

@@ -18,11 +18,11 @@ __all__ = ["command"]
 _EPILOG = """\b
 Examples:
   cnnprof memory model.onnx
-  cnnprof memory torchvision:resnet50 --training --optimizer momentum --batch 32
+  cnnprof memory torchvision:resnet50 --training --optimizer adam -b 32
   cnnprof memory torchvision:resnet50 --training --checkpoint 'layer*'
   cnnprof memory torchvision:resnet50 --training --optimizer adam --fit 16GiB
-  cnnprof memory torchvision:vit_b_16 --dtype weights=int8 --dtype activations=float16
-  cnnprof memory torchvision:googlenet --reorder --format json | jq .memory.reordered
+  cnnprof memory timm:vit_tiny_patch16_224 --dtype weights=int8
+  cnnprof memory timm:dla34 --reorder -f json | jq .memory.reordered
   cnnprof memory torchvision:resnet18 --measure
 """
 

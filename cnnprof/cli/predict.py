@@ -12,10 +12,10 @@ __all__ = ["command"]
 
 _EPILOG = """\b
 Examples:
-  cnnprof predict torchvision:resnet50 --device rtx4090 --batch 64 --dtype float16
+  cnnprof predict torchvision:resnet50 --device rtx4090 -b 64 --dtype float16
   cnnprof predict model.onnx --device i7-12700h
   cnnprof predict model.onnx --device mine.json --top 20
-  cnnprof predict torchvision:resnet50 --device a100 --format json -o predicted.json
+  cnnprof predict torchvision:resnet50 --device a100 -f json -o predicted.json
 """
 
 

@@ -15,7 +15,7 @@ Examples:
   cnnprof verify --runner onnxruntime
   cnnprof verify --device my-laptop -o reports/accuracy/my-laptop.json
   cnnprof verify --sweep --budget 240s
-  cnnprof verify --model torchvision:resnet18 --model torchvision:vgg11 --batch 4
+  cnnprof verify --model torchvision:resnet18 --model timm:dla34 --batch 4
 """
 
 
