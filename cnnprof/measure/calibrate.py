@@ -6,6 +6,7 @@ the same networks in the same order. Ten that the machine slowed down under are 
 
 from __future__ import annotations
 
+import math
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,7 @@ _SLOWED = 1.04
 _DROPPED_SHARE = 0.3
 _SLOW_START = 1.15
 _KEPT_SHARE = 0.6
+_DISTURBED = 0.5
 _ODD_EVERY = 4
 
 
@@ -133,7 +135,7 @@ def calibrate(
         machine = watching.machine()
     drift = max(anchors) / min(anchors) - 1.0
     suite, level = index, quiet_level_s(samples)
-    samples = uncontended(samples)
+    samples = undisturbed(samples)
     fitted = fit_profile(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
         {
@@ -160,7 +162,7 @@ def calibrate(
                         "probe_s": watching.least_s,
                         "stream_s": level,
                         "waited_s": watching.waited_s,
-                        "contended": suite - len(samples),
+                        "left_out": suite - len(samples),
                     }
                     if isinstance(watching, WatchedClock)
                     else {}
@@ -206,12 +208,21 @@ def quiet_level_s(samples: Sequence[NetSample]) -> float:
     return quantile([sample.stream_s for sample in samples], 0.1) if samples else 0.0
 
 
-def uncontended(samples: Sequence[NetSample]) -> list[NetSample]:
-    """The networks that no neighbour's use of the cache slowed, in order; at least three fifths of them, the quietest,
-    for more networks make a better fit than quieter ones."""
+def undisturbed(samples: Sequence[NetSample]) -> list[NetSample]:
+    """The networks that no neighbour slowed, neither on the core nor through the cache, in order; at least three fifths
+    of them, the least disturbed: more networks make a better fit, up to there, than quieter ones."""
+    least = math.ceil(_KEPT_SHARE * len(samples))
     limit = (1.0 + CONTENDED) * quiet_level_s(samples)
-    limit = max(limit, quantile([sample.stream_s for sample in samples], _KEPT_SHARE)) if samples else 0.0
-    return [sample for sample in samples if sample.stream_s <= limit]
+    kept = [sample for sample in samples if _is_calm(sample, limit)]
+    if len(kept) >= least:
+        return kept
+    # Those beside a neighbour on the core last: he costs more than a busy cache.
+    kept = sorted(samples, key=lambda s: (s.disturbed > _DISTURBED, s.stream_s))[:least]
+    return sorted(kept, key=lambda sample: sample.network)
+
+
+def _is_calm(sample: NetSample, stream_limit_s: float) -> bool:
+    return sample.disturbed <= _DISTURBED and sample.stream_s <= stream_limit_s
 
 
 def _spent_s(clock: Clock, began_s: float, samples: Sequence[NetSample]) -> float:
@@ -220,7 +231,7 @@ def _spent_s(clock: Clock, began_s: float, samples: Sequence[NetSample]) -> floa
         return clock.wall_s() - began_s
     spent = clock.wall_s() - began_s - clock.waited_s
     limit = (1.0 + CONTENDED) * quiet_level_s(samples)
-    share = sum(sample.stream_s <= limit for sample in samples) / len(samples) if samples else 1.0
+    share = sum(_is_calm(sample, limit) for sample in samples) / len(samples) if samples else 1.0
     return spent * max(share, 0.5)
 
 
