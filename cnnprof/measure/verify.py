@@ -33,7 +33,7 @@ __all__ = ["Visit", "case_of", "compared", "measure_visit", "verify"]
 
 _PLAN = Plan(visits=3, samples=12, seconds=0.25, longest_s=4.0)
 _AGAIN = Plan(visits=3, samples=8, seconds=0.15, longest_s=2.0)
-_ATTEMPTS = 4
+_ATTEMPTS = 3
 _GRAPH = "-cuda-graph"
 Progress = Callable[[int, int, str], None]
 
