@@ -17,7 +17,7 @@ from cnnprof.measure.allocator import settle_allocator
 from cnnprof.measure.clock import Clock
 from cnnprof.measure.runner_torch import timed_calls, two_ways
 from cnnprof.measure.samples import NetSample
-from cnnprof.measure.session import take_sample
+from cnnprof.measure.session import Plan, take_sample, warm_up
 from cnnprof.measure.statistics import Sample, total_s
 from cnnprof.measure.synthetic_torch import SyntheticModule
 from cnnprof.predict.lower import lower
@@ -27,6 +27,8 @@ __all__ = ["measure_network", "torch_networks"]
 _LEAST_RUNS = 7
 _LEAST_S = 0.08
 _MOST_RUNS = 200
+_LONGEST_S = 3.0  # of plain runs, and of instrumented passes: then those that were disturbed have to do
+_WARM = Plan(longest_s=1.0)  # a small network's first ten runs take up to a quarter longer
 
 
 @contextmanager
@@ -50,14 +52,14 @@ def measure_network(index: int, graph: Graph, clock: Clock, *, threads: int) -> 
     traced = trace(module, [shape])
     kernels = lower(traced, "torch")
     run, watched = two_ways(module, torch.rand(shape))
-    run()
-    run()
+    warm_up(run, clock, _WARM)
     samples: list[Sample] = []
     began, clean = clock.wall_s(), 0
     while len(samples) < _MOST_RUNS:
         samples.append(take_sample(run, clock))
         clean += not samples[-1].disturbed
-        if clean >= _LEAST_RUNS and clock.wall_s() - began >= _LEAST_S:
+        spent = clock.wall_s() - began
+        if (clean >= _LEAST_RUNS and spent >= _LEAST_S) or (len(samples) >= _LEAST_RUNS and spent >= _LONGEST_S):
             break
     seconds = _in_place(
         traced, watched, clock, passes=min(clean, 12), now=time.thread_time if threads == 1 else time.perf_counter
@@ -95,10 +97,11 @@ def _in_place(
 def _passes(
     run: Callable[[], object], clock: Clock, passes: int, now: Callable[[], float]
 ) -> tuple[list[list[tuple[str, float]]], list[list[tuple[str, float]]]]:
-    """Calls and seconds of instrumented passes: so many undisturbed ones, and the others; at most three times that."""
+    """Calls and seconds of instrumented passes: so many undisturbed ones, and the others that came between."""
     clean: list[list[tuple[str, float]]] = []
     disturbed: list[list[tuple[str, float]]] = []
-    while len(clean) < passes and len(clean) + len(disturbed) < 3 * passes:
+    began = clock.wall_s()
+    while len(clean) < passes and (clock.wall_s() - began < _LONGEST_S or len(clean) + len(disturbed) < _LEAST_RUNS):
         before = clock.switches()
         calls = timed_calls(run, now)
         (clean if clock.switches() == before else disturbed).append(calls)
