@@ -20,7 +20,7 @@ from cnnprof.devices.store import data_folder, samples_path, save_profile, write
 from cnnprof.errors import DeviceError, UsageError
 from cnnprof.ir import Graph
 from cnnprof.measure.allocator import mapped_s_per_byte
-from cnnprof.measure.calibrate_fit import fit_profile, gates_of
+from cnnprof.measure.calibrate_fit import QUIET_SHARE, fit_profile, gates_of
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
 from cnnprof.measure.neighbours import CONTENDED, WatchedClock, watched
@@ -204,8 +204,9 @@ def _looked_at(measure_one: MeasureNetwork, index: int, graph: Graph, clock: Clo
 
 
 def quiet_level_s(samples: Sequence[NetSample]) -> float:
-    """What copying takes while no neighbour uses the cache: the lower tenth; 0 where nobody looked."""
-    return quantile([sample.stream_s for sample in samples], 0.1) if samples else 0.0
+    """What copying takes while no neighbour uses the cache, as nearly as was seen; 0 where nobody looked. It isn't the
+    least: its own scatter is some percent."""
+    return quantile([sample.stream_s for sample in samples], QUIET_SHARE) if samples else 0.0
 
 
 def undisturbed(samples: Sequence[NetSample]) -> list[NetSample]:

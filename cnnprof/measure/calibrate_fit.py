@@ -16,7 +16,7 @@ from cnnprof.predict.kernels import FEATURES, Kernel, row_of
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 
-__all__ = ["GATES", "fit_profile", "gates_of"]
+__all__ = ["GATES", "QUIET_SHARE", "fit_profile", "gates_of"]
 
 Floats = npt.NDArray[np.float64]
 _LEAST = 8  # samples of a class or path that make a fit
@@ -25,6 +25,7 @@ _EXPONENT = 4.0
 _BAGGED = 24
 _VARIES = 1.1  # the copying between its least and its most, from which on it explains something
 _MOST_CONTENTION = 0.5
+QUIET_SHARE = 0.03  # of the looks at the cache, the share from below whose level is the quiet one
 _BATCHES = 5  # folds, by network, for residuals that no fit has seen
 GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (None, 0.8), "drift": (None, 0.05)}
 
@@ -101,7 +102,7 @@ def _at_quiet_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[N
     near = np.abs(missed - np.median(missed)) <= 3.0 * np.median(np.abs(missed - np.median(missed))) + 1e-9
     slope = float(np.polyfit(np.log(streams[near]), missed[near], 1)[0])
     exponent = min(_MOST_CONTENTION, max(0.0, slope))
-    factors = (np.quantile(streams, 0.1) / streams) ** exponent
+    factors = (np.quantile(streams, QUIET_SHARE) / streams) ** exponent
     return [
         replace(s, total_s=s.total_s * factor, seconds=tuple(value * factor for value in s.seconds))
         for s, factor in zip(samples, factors.tolist(), strict=True)

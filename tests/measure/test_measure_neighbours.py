@@ -18,6 +18,12 @@ from cnnprof.measure.statistics import summarise
 QUIET_S, PROBE_S = 1.0, 0.0002
 
 
+@pytest.fixture(autouse=True)
+def _no_switches_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake host's clocks count neighbours alone, not what else runs beside the tests."""
+    monkeypatch.setattr(SystemClock, "switches", lambda _: 0)
+
+
 class Host:
     """Cores with neighbours at certain times: ``busy[core]`` lists (from, until) in seconds. A probe takes 0.2 ms of
     the fake time, or 1.8 times that beside a neighbour."""
@@ -108,7 +114,7 @@ def test_a_run_beside_a_neighbour_is_disturbed_also_if_he_came_meanwhile() -> No
 def test_the_latency_is_the_quiet_machines_however_long_the_neighbours_work() -> None:
     """Neighbours for 60 % of the time, in stretches of seconds: the truth is in the interval as often as it says."""
     covered, truth = 0, 0.004 * (1 - 0.8416 * 0.01)  # the 20th percentile of 4 ms with 1 % of jitter
-    for seed in range(60):
+    for seed in range(40):
         rng, fake = random.Random(seed), FakeClock()
         stretches, at = [], 0.0
         while at < 400.0:
@@ -128,7 +134,7 @@ def test_the_latency_is_the_quiet_machines_however_long_the_neighbours_work() ->
         statistics = summarise(session.visits["net"], single_thread=True)
         covered += statistics.low_s <= truth <= statistics.high_s
         assert statistics.latency_s == pytest.approx(truth, rel=0.02)
-    assert covered / 60 >= 0.95 - 3 * (0.95 * 0.05 / 60) ** 0.5
+    assert covered / 40 >= 0.95 - 3 * (0.95 * 0.05 / 40) ** 0.5
 
 
 def _sample(index: int, stream_s: float, disturbed: float = 0.0) -> NetSample:
@@ -137,11 +143,11 @@ def _sample(index: int, stream_s: float, disturbed: float = 0.0) -> NetSample:
 
 def test_networks_measured_beside_neighbours_are_left_out_but_never_most_of_them() -> None:
     calm = [_sample(i, 1.0 + 0.001 * i) for i in range(20)]
-    assert quiet_level_s(calm) == pytest.approx(1.0019)  # 10 % into 1.000 ... 1.019
+    assert quiet_level_s(calm) == pytest.approx(1.00057)  # 3 % into 1.000 ... 1.019
     assert undisturbed(calm) == calm
     some = [*calm, *(_sample(20 + i, 1.5) for i in range(5)), _sample(25, 1.0, disturbed=0.6)]
     assert undisturbed(some) == calm
-    # Quiet level 1.09, limit 1.25: three of ten. Three fifths are kept, the one beside a neighbour not among them.
+    # Quiet level 1.027, limit 1.18: two of ten. Three fifths are kept, the one beside a neighbour not among them.
     most = [_sample(i, 1.0 + 0.1 * i, disturbed=0.9 if i == 1 else 0.4) for i in range(10)]
     assert [s.network for s in undisturbed(most)] == [0, 2, 3, 4, 5, 6]
     assert undisturbed([]) == []
