@@ -20,13 +20,12 @@ from cnnprof.devices.store import data_folder, samples_path, save_profile, write
 from cnnprof.errors import DeviceError, UsageError
 from cnnprof.ir import Graph
 from cnnprof.measure.allocator import mapped_s_per_byte
-from cnnprof.measure.calibrate_fit import QUIET_SHARE, fit_profile, gates_of
+from cnnprof.measure.calibrate_fit import fit_profile, gates_of
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
 from cnnprof.measure.neighbours import CONTENDED, WatchedClock, watched
-from cnnprof.measure.samples import NetSample, from_csv, to_csv
+from cnnprof.measure.samples import NetSample, from_csv, quiet_level_s, to_csv
 from cnnprof.measure.session import fixed_work, take_sample
-from cnnprof.measure.statistics import quantile
 from cnnprof.measure.synthetic import synthetic_network
 
 __all__ = ["Calibration", "calibrate", "keep", "profile_name", "summary"]
@@ -201,12 +200,6 @@ def _looked_at(measure_one: MeasureNetwork, index: int, graph: Graph, clock: Clo
     before = clock.stream_s()
     sample = measure_one(index, graph, clock)
     return replace(sample, stream_s=max(before, clock.stream_s()))
-
-
-def quiet_level_s(samples: Sequence[NetSample]) -> float:
-    """What copying takes while no neighbour uses the cache, as nearly as was seen; 0 where nobody looked. It isn't the
-    least: its own scatter is some percent."""
-    return quantile([sample.stream_s for sample in samples], QUIET_SHARE) if samples else 0.0
 
 
 def undisturbed(samples: Sequence[NetSample]) -> list[NetSample]:

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnprof.errors import CnnprofError, DependencyError
-from cnnprof.measure.samples import NetSample
+from cnnprof.measure.samples import NetSample, quiet_level_s
 from cnnprof.predict.calibrated import effective_kernels, mapped_bytes
 from cnnprof.predict.kernels import FEATURES, Kernel, row_of
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 
-__all__ = ["GATES", "QUIET_SHARE", "fit_profile", "gates_of"]
+__all__ = ["GATES", "fit_profile", "gates_of"]
 
 Floats = npt.NDArray[np.float64]
 _LEAST = 8  # samples of a class or path that make a fit
@@ -25,7 +25,6 @@ _EXPONENT = 4.0
 _BAGGED = 24
 _VARIES = 1.1  # the copying between its least and its most, from which on it explains something
 _MOST_CONTENTION = 0.5
-QUIET_SHARE = 0.03  # of the looks at the cache, the share from below whose level is the quiet one
 _BATCHES = 5  # folds, by network, for residuals that no fit has seen
 GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (None, 0.8), "drift": (None, 0.05)}
 
@@ -48,11 +47,9 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
             "give a larger --budget",
         )
     samples, contention = _at_quiet_level(samples, seed)
-    kernels = [kernel for sample in samples for kernel in sample.kernels]
+    kernels, measured, network = _flat(samples)
     mapped = mapped_s_per_byte * np.array([mapped_bytes(kernel) for kernel in kernels])
-    measured = np.array([value for sample in samples for value in sample.seconds])
     seconds = np.maximum(measured - mapped, 0.1 * measured)
-    network = np.array([i for i, sample in enumerate(samples) for _ in sample.kernels])
     groups = _groups(kernels)
     alpha, delta = _total_fit(samples)
     classes: dict[str, Any] = {}
@@ -86,27 +83,34 @@ def _at_quiet_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[N
     streams = np.array([sample.stream_s for sample in samples])
     if streams.min() <= 0.0 or streams.max() < _VARIES * streams.min():
         return samples, 0.0
-    kernels = [kernel for sample in samples for kernel in sample.kernels]
-    seconds = np.array([value for sample in samples for value in sample.seconds])
-    network = np.array([i for i, sample in enumerate(samples) for _ in sample.kernels])
+    kernels, seconds, network = _flat(samples)
     guess = seconds.copy()
     for key, where in _groups(kernels).items():
         exact = np.array([kernels[i].key == key for i in where])
         own = [kernels[i] for i in where]
         base = _rooflines(own, _rates(own, seconds[where]))
         rows = np.array([row_of(kernel) for kernel in own])
-        missed = _held_out(rows, np.log(np.maximum(seconds[where], 1e-9) / base), network[where], seed, quick=True)
-        guess[where[exact]] = (base * np.exp(missed))[exact]
+        held = _held_out(rows, np.log(np.maximum(seconds[where], 1e-9) / base), network[where], seed, quick=True)
+        guess[where[exact]] = (base * np.exp(held))[exact]
     whole = np.bincount(network, weights=guess, minlength=len(samples))
     missed = np.log(np.array([sample.total_s for sample in samples]) / whole)
     near = np.abs(missed - np.median(missed)) <= 3.0 * np.median(np.abs(missed - np.median(missed))) + 1e-9
     slope = float(np.polyfit(np.log(streams[near]), missed[near], 1)[0])
     exponent = min(_MOST_CONTENTION, max(0.0, slope))
-    factors = (np.quantile(streams, QUIET_SHARE) / streams) ** exponent
+    factors = (quiet_level_s(samples) / streams) ** exponent
     return [
         replace(s, total_s=s.total_s * factor, seconds=tuple(value * factor for value in s.seconds))
         for s, factor in zip(samples, factors.tolist(), strict=True)
     ], exponent
+
+
+def _flat(samples: Sequence[NetSample]) -> tuple[list[Kernel], Floats, npt.NDArray[np.int64]]:
+    """All kernels, their seconds, and the place of each one's network among the samples."""
+    return (
+        [kernel for sample in samples for kernel in sample.kernels],
+        np.array([value for sample in samples for value in sample.seconds]),
+        np.array([i for i, sample in enumerate(samples) for _ in sample.kernels]),
+    )
 
 
 def _groups(kernels: Sequence[Kernel]) -> dict[str, npt.NDArray[np.int64]]:

@@ -17,17 +17,16 @@ from cnnprof.measure.allocator import settle_allocator
 from cnnprof.measure.clock import Clock
 from cnnprof.measure.runner_torch import timed_calls, two_ways
 from cnnprof.measure.samples import NetSample
-from cnnprof.measure.session import Plan, take_sample, warm_up
-from cnnprof.measure.statistics import Sample, total_s
+from cnnprof.measure.session import Plan, take_visit, warm_up
+from cnnprof.measure.statistics import total_s
 from cnnprof.measure.synthetic_torch import SyntheticModule
 from cnnprof.predict.lower import lower
 
 __all__ = ["measure_network", "torch_networks"]
 
 _LEAST_RUNS = 7
-_LEAST_S = 0.08
-_MOST_RUNS = 200
 _LONGEST_S = 3.0  # of plain runs, and of instrumented passes: then those that were disturbed have to do
+_PLAN = Plan(samples=_LEAST_RUNS, seconds=0.08, longest_s=_LONGEST_S, fewest=_LEAST_RUNS)
 _WARM = Plan(longest_s=1.0)  # a small network's first ten runs take up to a quarter longer
 
 
@@ -53,14 +52,8 @@ def measure_network(index: int, graph: Graph, clock: Clock, *, threads: int) -> 
     kernels = lower(traced, "torch")
     run, watched = two_ways(module, torch.rand(shape))
     warm_up(run, clock, _WARM)
-    samples: list[Sample] = []
-    began, clean = clock.wall_s(), 0
-    while len(samples) < _MOST_RUNS:
-        samples.append(take_sample(run, clock))
-        clean += not samples[-1].disturbed
-        spent = clock.wall_s() - began
-        if (clean >= _LEAST_RUNS and spent >= _LEAST_S) or (len(samples) >= _LEAST_RUNS and spent >= _LONGEST_S):
-            break
+    samples = take_visit(run, clock, _PLAN)
+    clean = sum(not sample.disturbed for sample in samples)
     seconds = _in_place(
         traced, watched, clock, passes=min(clean, 12), now=time.thread_time if threads == 1 else time.perf_counter
     )

@@ -12,7 +12,7 @@ from cnnprof.measure.clock import Clock, MachineState
 from cnnprof.measure.neighbours import WatchedClock
 from cnnprof.measure.statistics import Sample
 
-__all__ = ["Plan", "Session", "fixed_work", "run_session", "take_sample", "warm_up"]
+__all__ = ["Plan", "Session", "fixed_work", "run_session", "take_sample", "take_visit", "warm_up"]
 
 Run = Callable[[], object]
 Progress = Callable[[int, int, str], None]
@@ -23,13 +23,14 @@ _AGREE = 0.05
 class Plan:
     """How long to look: at least ``samples`` undisturbed runs and ``seconds`` a visit, ``visits`` visits; at most
     ``warm_up_runs`` runs until three in a row agree within 5 %. ``longest_s`` ends a visit of something slow, or much
-    disturbed, early (three samples are taken all the same)."""
+    disturbed, early (``fewest`` samples are taken all the same)."""
 
     visits: int = 5
     samples: int = 20
     seconds: float = 0.25
     warm_up_runs: int = 30
     longest_s: float = 10.0
+    fewest: int = 3
 
 
 @dataclass(slots=True)
@@ -92,7 +93,9 @@ def run_session(
         done, all_visits = 0, plan.visits * len(runs)
         for _ in range(plan.visits):
             for name, run in runs.items():
-                _visit(session.visits[name], run, clock, plan, before)
+                # The list is in place before its first sample: an interrupt loses nothing.
+                session.visits[name].append([])
+                take_visit(run, clock, plan, before=before, into=session.visits[name][-1])
                 done += 1
                 if progress is not None:
                     progress(done, all_visits, name)
@@ -104,19 +107,20 @@ def run_session(
     return session
 
 
-def _visit(visits: list[list[Sample]], run: Run, clock: Clock, plan: Plan, before: Run | None) -> None:
-    # The list is in place before its first sample: an interrupt loses nothing.
-    samples: list[Sample] = []
-    visits.append(samples)
+def take_visit(
+    run: Run, clock: Clock, plan: Plan, *, before: Run | None = None, into: list[Sample] | None = None
+) -> list[Sample]:
+    """One visit of ``plan``: its samples, added to ``into`` one by one."""
+    samples: list[Sample] = [] if into is None else into
     began, clean = clock.wall_s(), 0
     while True:
         samples.append(take_sample(run, clock, before))
         clean += not samples[-1].disturbed
         spent = clock.wall_s() - began
         if clean >= plan.samples and spent >= plan.seconds:
-            return
-        if len(samples) >= 3 and spent >= plan.longest_s:
-            return
+            return samples
+        if len(samples) >= plan.fewest and spent >= plan.longest_s:
+            return samples
 
 
 def _anchor(session: Session, anchor: Run | None, clock: Clock) -> None:

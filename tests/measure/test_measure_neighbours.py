@@ -8,10 +8,10 @@ import random
 import pytest
 from fake_clock import FakeClock
 
-from cnnprof.measure.calibrate import quiet_level_s, undisturbed
+from cnnprof.measure.calibrate import undisturbed
 from cnnprof.measure.clock import SystemClock
 from cnnprof.measure.neighbours import CONTENDED, QuietLevels, WatchedClock, watched
-from cnnprof.measure.samples import NetSample
+from cnnprof.measure.samples import NetSample, quiet_level_s
 from cnnprof.measure.session import Plan, run_session, take_sample
 from cnnprof.measure.statistics import summarise
 
