@@ -9,28 +9,28 @@ from __future__ import annotations
 import math
 import platform
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cnnprof import __version__
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.devices.store import data_folder, samples_path, save_profile, write_whole
 from cnnprof.errors import DeviceError, UsageError
-from cnnprof.ir import Graph
 from cnnprof.measure.allocator import mapped_s_per_byte
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
+from cnnprof.measure.calibrate_suite import MeasureNetwork, looked_at, network_of, networks
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
 from cnnprof.measure.neighbours import CONTENDED, WatchedClock, watched
-from cnnprof.measure.samples import NetSample, from_csv, quiet_level_s, to_csv
+from cnnprof.measure.samples import NetSample, from_csv, quiet_level_s, to_csv, usual_level_s
 from cnnprof.measure.session import fixed_work, take_sample
-from cnnprof.measure.synthetic import synthetic_network
 
 __all__ = ["Calibration", "calibrate", "keep", "profile_name", "summary"]
 
-MeasureNetwork = Callable[[int, Graph, Clock], NetSample]
 _MOST_NETWORKS = 400
 _ANCHOR_EVERY = 10
 # Ten networks after which the anchor takes this much longer than its least are measured again, for at most this share
@@ -39,8 +39,8 @@ _SLOWED = 1.04
 _DROPPED_SHARE = 0.3
 _SLOW_START = 1.15
 _KEPT_SHARE = 0.6
+_STEADY = 5  # anchors
 _DISTURBED = 0.5
-_ODD_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def calibrate(
     samples = list(from_csv(partial.read_text("utf-8"), origin=str(partial))) if resume and partial.exists() else []
     interrupted = False
     with (
-        _runner(runner, threads, measure_network) as measure_one,
+        _runner(runner, threads, seed, measure_network) as measure_one,
         watched(clock or SystemClock(), threads=threads, patience_s=budget_s / 2) as watching,
     ):
         anchors = [_anchor(watching, anchor)]
@@ -105,7 +105,7 @@ def calibrate(
         dropped, dropped_s, batch_began = 0, 0.0, began
         try:
             while _spent_s(watching, began, samples) < budget_s and index < _MOST_NETWORKS:
-                batch.append(_looked_at(measure_one, index, network_of(runner, seed, index), watching))
+                batch.append(measure_one(index, network_of(runner, seed, index), watching))
                 index += 1
                 if len(batch) == _ANCHOR_EVERY:
                     now = _anchor(watching, anchor)
@@ -132,8 +132,7 @@ def calibrate(
         eager_cpu = runner == "torch" and device == "cpu" and measure_network is None
         mapped = mapped_s_per_byte() if eager_cpu else 0.0
         machine = watching.machine()
-    drift = max(anchors) / min(anchors) - 1.0
-    suite, level = index, quiet_level_s(samples)
+    suite = index
     samples = undisturbed(samples)
     fitted = fit_profile(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
@@ -151,7 +150,7 @@ def calibrate(
             "networks": len(samples),
             "suite": suite,
             "samples": sum(len(sample.kernels) for sample in samples),
-            "gates": gates_of(samples, fitted["total"], drift),
+            "gates": gates_of(samples, fitted["total"], _drift(anchors)),
             "noise": {
                 "anchor_s": anchors,
                 "again": dropped * _ANCHOR_EVERY,
@@ -159,7 +158,7 @@ def calibrate(
                 **(
                     {
                         "probe_s": watching.least_s,
-                        "stream_s": level,
+                        "stream_s": usual_level_s(samples),
                         "waited_s": watching.waited_s,
                         "left_out": suite - len(samples),
                     }
@@ -177,12 +176,6 @@ def calibrate(
     return Calibration(profile=profile, samples=tuple(samples), interrupted=interrupted)
 
 
-def network_of(runner: str, seed: int, index: int) -> Graph:
-    """Network ``index`` of the suite that ``runner`` is calibrated on: widths that fill no block of channels send
-    onnxruntime's convolutions another way."""
-    return synthetic_network(seed, index, odd_widths=runner == "onnxruntime" and index % _ODD_EVERY == _ODD_EVERY - 1)
-
-
 def keep(name: str, samples: Sequence[NetSample]) -> None:
     """Write what was measured so far into the data folder."""
     folder = data_folder()
@@ -191,15 +184,6 @@ def keep(name: str, samples: Sequence[NetSample]) -> None:
     except OSError as error:
         raise UsageError(f"{folder}: can't make the folder ({error.strerror})", "set XDG_DATA_HOME") from None
     write_whole(folder / name, to_csv(samples))
-
-
-def _looked_at(measure_one: MeasureNetwork, index: int, graph: Graph, clock: Clock) -> NetSample:
-    """A network's sample with what copying memory took before or after it, whichever was slower."""
-    if not isinstance(clock, WatchedClock):
-        return measure_one(index, graph, clock)
-    before = clock.stream_s()
-    sample = measure_one(index, graph, clock)
-    return replace(sample, stream_s=max(before, clock.stream_s()))
 
 
 def undisturbed(samples: Sequence[NetSample]) -> list[NetSample]:
@@ -238,25 +222,23 @@ def _lowering(runner: str, given: MeasureNetwork | None) -> str:
     return lowering_here()
 
 
-def _runner(runner: str, threads: int, given: MeasureNetwork | None) -> AbstractContextManager[MeasureNetwork]:
-    if given is not None:
-        from contextlib import nullcontext
-
-        return nullcontext(given)
-    if runner == "torch":
-        from cnnprof.measure.calibrate_torch import torch_networks
-
-        return torch_networks(threads)
-    if runner == "onnxruntime":
-        from cnnprof.measure.calibrate_onnxruntime import onnxruntime_networks
-
-        return onnxruntime_networks(threads)
-    raise UsageError(f"runner {runner!r}: can't be calibrated", "use --runner torch or onnxruntime")
+def _runner(
+    runner: str, threads: int, seed: int, given: MeasureNetwork | None
+) -> AbstractContextManager[MeasureNetwork]:
+    return networks(runner, threads, seed) if given is None else nullcontext(partial(looked_at, given))
 
 
 def _anchor(clock: Clock, work: Callable[[], object]) -> float:
     """CPU time of a fixed piece of work: the least of fifteen."""
     return min(take_sample(work, clock).cpu_s for _ in range(15))
+
+
+def _drift(anchors: Sequence[float]) -> float:
+    """How far the machine's pace moved: of the medians of five anchors in a row, the most over the least. A single
+    anchor has a scatter of its own, and the networks beside a slow one are measured again."""
+    reach = min(_STEADY, len(anchors))
+    medians = [statistics.median(anchors[i : i + reach]) for i in range(len(anchors) - reach + 1)]
+    return max(medians) / min(medians) - 1.0
 
 
 def summary(calibration: Calibration) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnprof.errors import CnnprofError, DependencyError
-from cnnprof.measure.samples import NetSample, quiet_level_s
+from cnnprof.measure.samples import NetSample, usual_level_s
 from cnnprof.predict.calibrated import effective_kernels, mapped_bytes
 from cnnprof.predict.kernels import FEATURES, Kernel, row_of
 from cnnprof.predict.residual import evaluate
@@ -33,7 +33,7 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
     """``classes``, ``total``, ``range`` and ``roof`` of a profile. Deterministic for a ``seed``.
 
     ``mapped_s_per_byte``: what memory costs that the system maps anew; it is no part of the classes' fits. Where the
-    samples say how contended the cache was, they are brought to their quiet level first.
+    samples say how contended the cache was, they are brought to the level that is usual among them first.
 
     Raises :class:`DependencyError` without scikit-learn, :class:`CnnprofError` for too few networks.
     """
@@ -46,7 +46,7 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
             f"calibration: {len(samples)} networks measured, at least {2 * _BATCHES} are needed",
             "give a larger --budget",
         )
-    samples, contention = _at_quiet_level(samples, seed)
+    samples, contention = _at_one_level(samples, seed)
     kernels, measured, network = _flat(samples)
     mapped = mapped_s_per_byte * np.array([mapped_bytes(kernel) for kernel in kernels])
     seconds = np.maximum(measured - mapped, 0.1 * measured)
@@ -76,10 +76,10 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
     }
 
 
-def _at_quiet_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[NetSample], float]:
-    """The samples as on a machine whose cache nobody else uses, and the exponent of that: seconds grow with a power of
-    what copying memory took around them, the same for all. It is what explains best how far networks are from a fit
-    that hasn't seen them. Nothing changes where nobody looked, or what was seen hardly varies."""
+def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[NetSample], float]:
+    """The samples as if the cache had been equally contended for all of them, and the exponent of that: seconds grow
+    with a power of what copying memory took around them, the same for all. It is what explains best how far networks
+    are from a fit that hasn't seen them. Nothing changes where nobody looked, or what was seen hardly varies."""
     streams = np.array([sample.stream_s for sample in samples])
     if streams.min() <= 0.0 or streams.max() < _VARIES * streams.min():
         return samples, 0.0
@@ -97,7 +97,7 @@ def _at_quiet_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[N
     near = np.abs(missed - np.median(missed)) <= 3.0 * np.median(np.abs(missed - np.median(missed))) + 1e-9
     slope = float(np.polyfit(np.log(streams[near]), missed[near], 1)[0])
     exponent = min(_MOST_CONTENTION, max(0.0, slope))
-    factors = (quiet_level_s(samples) / streams) ** exponent
+    factors = (usual_level_s(samples) / streams) ** exponent
     return [
         replace(s, total_s=s.total_s * factor, seconds=tuple(value * factor for value in s.seconds))
         for s, factor in zip(samples, factors.tolist(), strict=True)

@@ -9,11 +9,14 @@ from typing import Any, TypeVar
 
 from cnnprof.errors import CnnprofError, ModelError
 
-__all__ = ["in_fresh_process"]
+__all__ = ["in_fresh_process", "start_server"]
 
 Result = TypeVar("Result")
 # Seconds of imports that every process would spend again.
-_IMPORTED = ("cnnprof.measure.verify", "cnnprof.measure.runner_torch", "onnxruntime", "torchvision", "timm")
+_IMPORTED = (
+    "cnnprof.measure.verify", "cnnprof.measure.runner_torch", "cnnprof.measure.calibrate_torch",
+    "cnnprof.measure.calibrate_onnxruntime", "onnxruntime", "torchvision", "timm",
+)  # fmt: skip
 
 
 def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -47,6 +50,15 @@ def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result
         return value  # type: ignore[no-any-return]
     kind, message, hint = value
     raise kind(message, hint)
+
+
+def start_server() -> None:
+    """Start what processes are forked from, unless it runs. They may use the cores that this thread may now."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        from multiprocessing import forkserver
+
+        _context()
+        forkserver.ensure_running()
 
 
 def _context() -> Any:

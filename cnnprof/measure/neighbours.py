@@ -100,6 +100,23 @@ class WatchedClock(SystemClock):
             self._settle()
         return super().switches() + self.found_busy
 
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Where it looks for quiet."""
+        return self._cores
+
+    @property
+    def patience_s(self) -> float:
+        """How long it may still wait."""
+        return max(0.0, self._left_s)
+
+    def take_over(self, *, waited_s: float, found_busy: int, least_s: float) -> None:
+        """Count what a clock in another process saw."""
+        self.waited_s += waited_s
+        self._left_s -= waited_s
+        self.found_busy += found_busy
+        self.least_s = min(self.least_s, least_s)
+
     def stream_s(self) -> float:
         """CPU seconds of copying 12 MiB, the median of some. It empties the caches: what is measured next has to warm
         up again."""

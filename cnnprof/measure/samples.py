@@ -12,7 +12,7 @@ from cnnprof.errors import SchemaError
 from cnnprof.measure.statistics import quantile
 from cnnprof.predict.kernels import Kernel
 
-__all__ = ["NetSample", "from_csv", "quiet_level_s", "to_csv"]
+__all__ = ["NetSample", "from_csv", "quiet_level_s", "to_csv", "usual_level_s"]
 
 _KERNEL_FIELDS = tuple(f.name for f in fields(Kernel) if f.name not in ("name", "ops", "known"))
 _QUIET_SHARE = 0.03  # of the looks at the cache, the share from below whose level is the quiet one
@@ -41,6 +41,11 @@ def quiet_level_s(samples: Sequence[NetSample]) -> float:
     """What copying takes while no neighbour uses the cache, as nearly as was seen; 0 where nobody looked. It isn't the
     least: its own scatter is some percent."""
     return quantile([sample.stream_s for sample in samples], _QUIET_SHARE) if samples else 0.0
+
+
+def usual_level_s(samples: Sequence[NetSample]) -> float:
+    """What copying takes around most of ``samples``: the level that a fit of them is at; 0 where nobody looked."""
+    return quantile([sample.stream_s for sample in samples], 0.5) if samples else 0.0
 
 
 def to_csv(samples: Iterable[NetSample]) -> str:

@@ -251,7 +251,7 @@ def compared(
 
 def coincidence(models: Sequence[str], device: CalibratedDevice, inputs: Sequence[InputSpec]) -> dict[str, float]:
     """How many of the judged networks' kernels (with work) are also in the calibration's suite, exactly."""
-    from cnnprof.measure.calibrate import network_of
+    from cnnprof.measure.calibrate_suite import network_of
 
     seen = set()
     for index in range(int(device.data.get("suite", device.data.get("networks", 0)))):

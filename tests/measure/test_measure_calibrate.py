@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -263,7 +264,7 @@ def test_gates_refuse_what_is_bad(samples: list[NetSample]) -> None:
 
 @pytest.mark.parametrize("exponent", [0.0, 0.3])
 def test_a_contended_cache_is_taken_out_of_the_samples(samples: list[NetSample], exponent: float) -> None:
-    """Every network's times grown by a power of what copying took: the fit finds the power, and the quiet machine."""
+    """Every network's times grown by a power of what copying took: the fit finds the power, and is at the level of the median."""
     rng = random.Random(5)
     slowed = []
     for sample in samples:
@@ -274,7 +275,8 @@ def test_a_contended_cache_is_taken_out_of_the_samples(samples: list[NetSample],
     fitted, quiet = fit_profile(slowed, seed=0), fit_profile(samples, seed=0)
     assert fitted["total"]["contention_exponent"] == pytest.approx(exponent, abs=0.08)
     assert quiet["total"]["contention_exponent"] == 0.0  # nobody looked
-    assert fitted["classes"]["conv_dense"]["flops_per_s"] == pytest.approx(
+    usual = (statistics.median(s.stream_s for s in slowed) / 0.001) ** exponent
+    assert fitted["classes"]["conv_dense"]["flops_per_s"] * usual == pytest.approx(
         quiet["classes"]["conv_dense"]["flops_per_s"], rel=0.05
     )
 

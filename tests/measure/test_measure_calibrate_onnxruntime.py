@@ -10,8 +10,8 @@ from cnnprof.errors import UsageError
 from cnnprof.frontends.onnx.load import load_onnx
 from cnnprof.frontends.onnx.structure import FileNode
 from cnnprof.ir import Graph
-from cnnprof.measure.calibrate import network_of
 from cnnprof.measure.calibrate_onnxruntime import _counting, onnxruntime_networks, seconds_by_kernel, within
+from cnnprof.measure.calibrate_suite import network_of
 from cnnprof.measure.clock import SystemClock
 from cnnprof.measure.lowering_onnxruntime import lowering_here
 from cnnprof.measure.onnxruntime_kernels import kernel_of_nodes, keys_of, node_times

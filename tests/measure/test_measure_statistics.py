@@ -133,7 +133,7 @@ def _state(**changes: object) -> MachineState:
         ({"throttles": 3}, True, (), "the CPU throttled 3 times"),
         ({"frequency_hz": 2.4e9}, True, (), "the clock drifted by 20%"),
         ({}, True, (1.0, 1.08), "the anchor workload drifted by 8%"),
-        ({"contention": 0.3}, True, (), "neighbours use the cache and the memory: copying took 30% longer"),
+        ({"contention": 0.6}, True, (), "neighbours use the cache and the memory: copying took 60% longer"),
         # 18 s of CPU in 10 s, 9 s of them our own: 0.9 cores
         ({"busy_s": 18.0}, False, (), "other processes kept 0.9 cores busy"),
     ],

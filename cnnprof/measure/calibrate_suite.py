@@ -1,0 +1,106 @@
+"""The networks that a calibration measures, each in a process of its own.
+
+A process ages: after seventy networks torch takes 2 to 5 % longer for the same one, by what is left of them in its heap
+and caches, and a profile from such a process says that every network takes longer than it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+
+from cnnprof.errors import UsageError
+from cnnprof.ir import Graph
+from cnnprof.measure.clock import Clock
+from cnnprof.measure.fresh import in_fresh_process, start_server
+from cnnprof.measure.neighbours import QuietLevels, WatchedClock
+from cnnprof.measure.samples import NetSample
+from cnnprof.measure.synthetic import synthetic_network
+
+__all__ = ["MeasureNetwork", "looked_at", "network_of", "networks"]
+
+MeasureNetwork = Callable[[int, Graph, Clock], NetSample]
+_ODD_EVERY = 4
+
+
+def network_of(runner: str, seed: int, index: int) -> Graph:
+    """Network ``index`` of the suite that ``runner`` is calibrated on: widths that fill no block of channels send
+    onnxruntime's convolutions another way."""
+    return synthetic_network(seed, index, odd_widths=runner == "onnxruntime" and index % _ODD_EVERY == _ODD_EVERY - 1)
+
+
+@contextmanager
+def networks(runner: str, threads: int, seed: int) -> Iterator[MeasureNetwork]:
+    """Measures network by network: on a :class:`WatchedClock` in a fresh process, on another clock in this one.
+
+    Raises :class:`UsageError` for a runner that can't be calibrated, :class:`~cnnprof.errors.DependencyError` for one
+    that isn't installed.
+    """
+    with _here(runner, threads) as measure_one:
+        start_server()  # before the clock binds this thread to a core: children take over where it may run
+
+        def measure(index: int, graph: Graph, clock: Clock) -> NetSample:
+            if not isinstance(clock, WatchedClock):
+                return measure_one(index, graph, clock)
+            visit = _Visit(
+                runner=runner, threads=threads, seed=seed, index=index,
+                cores=clock.cores, probe_s=clock.least_s, patience_s=clock.patience_s,
+            )  # fmt: skip
+            sample, seen = in_fresh_process(_visit, visit)
+            clock.take_over(waited_s=seen.waited_s, found_busy=seen.found_busy, least_s=seen.least_s)
+            return sample
+
+        yield measure
+
+
+def looked_at(measure_one: MeasureNetwork, index: int, graph: Graph, clock: Clock) -> NetSample:
+    """A network's sample with what copying memory took before or after it, whichever was slower."""
+    if not isinstance(clock, WatchedClock):
+        return measure_one(index, graph, clock)
+    before = clock.stream_s()
+    sample = measure_one(index, graph, clock)
+    return replace(sample, stream_s=max(before, clock.stream_s()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Visit:
+    runner: str
+    threads: int
+    seed: int
+    index: int
+    cores: tuple[int, ...]
+    probe_s: float
+    patience_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    waited_s: float
+    found_busy: int
+    least_s: float
+
+
+def _visit(visit: _Visit) -> tuple[NetSample, _Seen]:
+    """Runs in the fresh process."""
+    graph = network_of(visit.runner, visit.seed, visit.index)
+    with _here(visit.runner, visit.threads) as measure_one:
+        clock = WatchedClock(
+            threads=visit.threads, patience_s=visit.patience_s, cores=visit.cores,
+            quiet=QuietLevels(probe_s=visit.probe_s, stream_s=0.0),
+        )  # fmt: skip
+        sample = looked_at(measure_one, visit.index, graph, clock)
+    waited_s = visit.patience_s - clock.patience_s
+    return sample, _Seen(waited_s=waited_s, found_busy=clock.found_busy, least_s=clock.least_s)
+
+
+def _here(runner: str, threads: int) -> AbstractContextManager[MeasureNetwork]:
+    if runner == "torch":
+        from cnnprof.measure.calibrate_torch import torch_networks
+
+        return torch_networks(threads)
+    if runner == "onnxruntime":
+        from cnnprof.measure.calibrate_onnxruntime import onnxruntime_networks
+
+        return onnxruntime_networks(threads)
+    raise UsageError(f"runner {runner!r}: can't be calibrated", "use --runner torch or onnxruntime")
