@@ -236,7 +236,7 @@ def _anchor(clock: Clock, work: Callable[[], object]) -> float:
 def _drift(anchors: Sequence[float]) -> float:
     """How far the machine's pace moved: of the medians of five anchors in a row, the most over the least. A single
     anchor has a scatter of its own, and the networks beside a slow one are measured again."""
-    reach = min(_STEADY, len(anchors))
+    reach = min(_STEADY, max(1, len(anchors) // 2))
     medians = [statistics.median(anchors[i : i + reach]) for i in range(len(anchors) - reach + 1)]
     return max(medians) / min(medians) - 1.0
 
