@@ -27,7 +27,7 @@ class Target:
 class Figure:
     """One line: the prediction's value, its target if it has one, and the naive baselines' (None: not theirs to have).
 
-    ``unit`` is "share" (0.08 is 8 %), "signed" (a share with its sign), "rank" or "times".
+    ``unit`` is "count", "share" (0.08 is 8 %), "signed" (a share with its sign), "rank" or "times".
     """
 
     key: str
@@ -51,6 +51,7 @@ class Gate:
 
 # What the project asks of itself at any setting, and by (runner, several threads, more than one image).
 _ALWAYS = {
+    "models": Target(low=40),
     "rank_correlation": Target(low=0.99),
     "coverage_90": Target(low=0.87, high=0.95),
     "median_half_width": Target(high=0.10),
@@ -79,7 +80,8 @@ def figures(record: Mapping[str, Any], baselines: Sequence[str]) -> tuple[Figure
         return ()
     targets = _targets(record)
     errors, others = record["errors"], [record["baselines"][name] for name in baselines]
-    rows = [(key, unit, errors.get(key), tuple(other.get(key) for other in others)) for key, unit in _ERRORS]
+    rows = [("models", "count", errors.get("models"), ())]
+    rows += [(key, unit, errors.get(key), tuple(other.get(key) for other in others)) for key, unit in _ERRORS]
     intervals, layers = record.get("intervals") or {}, record.get("layers") or {}
     floor = record.get("noise_floor") or {}
     rows += [
