@@ -25,9 +25,10 @@ import numpy as np
 
 from cnnprof.measure.clock import Clock, SystemClock
 
-__all__ = ["BUSY", "CONTENDED", "QuietLevels", "WatchedClock", "watched"]
+__all__ = ["BUSY", "CONTENDED", "PATIENCE_S", "QuietLevels", "WatchedClock", "watched"]
 
 BUSY = 1.2  # times the least that the probe has taken: a neighbour costs it 1.6 to 1.9
+PATIENCE_S = 10.0  # of waiting for quiet, in all
 CONTENDED = 0.15  # beyond the quiet level of the copying; its own scatter is 3 %
 _STEPS = 4000
 _COPIED_BYTES = 12 << 20
@@ -69,7 +70,7 @@ class WatchedClock(SystemClock):
         self,
         *,
         threads: int = 1,
-        patience_s: float = 10.0,
+        patience_s: float = PATIENCE_S,
         quiet: QuietLevels | None = None,
         cores: Sequence[int] | None = None,
         probe: Callable[[], float] = _probe,
@@ -180,7 +181,7 @@ def _pin(cores: Sequence[int]) -> None:
 
 @contextmanager
 def watched(
-    clock: Clock, *, threads: int = 1, patience_s: float = 10.0, quiet: QuietLevels | None = None
+    clock: Clock, *, threads: int = 1, patience_s: float = PATIENCE_S, quiet: QuietLevels | None = None
 ) -> Iterator[Clock]:
     """``clock``, or in the system's place one that watches the neighbours."""
     if type(clock) is not SystemClock:

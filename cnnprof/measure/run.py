@@ -10,7 +10,7 @@ from cnnprof.ir import Graph
 from cnnprof.measure.clock import Clock, MachineState
 from cnnprof.measure.gpu_trace import GpuTimes
 from cnnprof.measure.measurement import Measurement
-from cnnprof.measure.neighbours import QuietLevels, WatchedClock, watched
+from cnnprof.measure.neighbours import PATIENCE_S, QuietLevels, WatchedClock, watched
 from cnnprof.measure.noise import judge
 from cnnprof.measure.runner import Runner, attribute
 from cnnprof.measure.session import Plan, Session, fixed_work, run_session
@@ -92,14 +92,15 @@ def measure(
     flush_l2: Callable[[], object] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     quiet: QuietLevels | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> Measurement:
     """Measure what ``runner`` runs. Ctrl-C keeps the samples there are (at least one visit), else raises.
     ``flush_l2`` runs before every run, outside of its time. ``quiet``: what is known of this machine with no neighbours
-    at work; without it a contended cache goes unnoticed.
+    at work; without it a contended cache goes unnoticed. ``patience_s``: how long to wait for quiet, in all.
 
     Raises :class:`CnnprofError` if nothing was measured.
     """
-    with watched(runner.clock(), threads=runner.threads, quiet=quiet) as clock:
+    with watched(runner.clock(), threads=runner.threads, quiet=quiet, patience_s=patience_s) as clock:
         return _measure(
             runner, graph, clock, plan=plan, layers=layers, anchor=anchor, flush_l2=flush_l2, progress=progress
         )

@@ -22,7 +22,7 @@ from cnnprof.frontends.sources import is_torch_reference, load_graph
 from cnnprof.measure.accuracy import Compared, report
 from cnnprof.measure.fresh import in_fresh_process
 from cnnprof.measure.measurement import Measurement
-from cnnprof.measure.neighbours import QuietLevels
+from cnnprof.measure.neighbours import PATIENCE_S, QuietLevels
 from cnnprof.measure.run import anchor_for, measure, runner_for
 from cnnprof.measure.session import Plan
 from cnnprof.predict.front import predict
@@ -33,6 +33,9 @@ __all__ = ["Visit", "case_of", "compared", "measure_visit", "verify"]
 
 _PLAN = Plan(visits=3, samples=12, seconds=0.25, longest_s=4.0)
 _AGAIN = Plan(visits=3, samples=8, seconds=0.15, longest_s=2.0)
+# What was too noisy twice: a long network is beside some neighbour in most of its runs and has to wait for the others.
+_PATIENT = Plan(visits=3, samples=12, seconds=0.25, longest_s=12.0)
+_LONG_PATIENCE_S = 30.0
 _ATTEMPTS = 3
 _GRAPH = "-cuda-graph"
 Progress = Callable[[int, int, str], None]
@@ -41,7 +44,8 @@ Progress = Callable[[int, int, str], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
     """What is asked of a process that measures one network: its reference (a file for onnxruntime), and how.
-    ``quiet``: what the calibration saw of the machine with no neighbours at work."""
+    ``quiet``: what the calibration saw of the machine with no neighbours at work;
+    ``patience_s`` how long to wait for that in all."""
 
     reference: str
     runner: str
@@ -53,6 +57,7 @@ class Visit:
     batch: int | None = None
     anchor: Callable[[], object] | None = None
     quiet: QuietLevels | None = None
+    patience_s: float = PATIENCE_S
 
 
 def verify(
@@ -177,7 +182,7 @@ def _measure_noisy_again(
     for attempt in range(_ATTEMPTS):
         noisy = [name for name, found in measured.items() if not found.noise.quiet]
         for done, name in enumerate(noisy, 1):
-            found = take(source(name))
+            found = take(replace(source(name), plan=_PATIENT, patience_s=_LONG_PATIENCE_S))
             if found.noise.quiet or _restlessness(found) < _restlessness(measured[name]):
                 measured[name] = found
             if progress is not None:
@@ -202,7 +207,10 @@ def measure_visit(visit: Visit) -> Measurement:
     )  # fmt: skip
     try:
         on = anchor_for(runner) if visit.on == "cuda" and visit.anchor is not None else visit.anchor
-        return measure(runner, graph, plan=visit.plan, layers=visit.layers, anchor=on, quiet=visit.quiet)
+        return measure(
+            runner, graph, plan=visit.plan, layers=visit.layers, anchor=on, quiet=visit.quiet,
+            patience_s=visit.patience_s,
+        )  # fmt: skip
     finally:
         runner.close()
 

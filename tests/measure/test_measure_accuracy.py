@@ -187,15 +187,17 @@ def test_two_rounds_the_second_backwards_without_layers(calibrated: CalibratedDe
 
 
 def test_noisy_ones_are_measured_again_and_the_quiet_run_kept(calibrated: CalibratedDevice, files: list[str]) -> None:
-    taken = []
+    taken, waiting = [], []
 
     def take(visit: Visit) -> Measurement:
         taken.append(visit.reference)
+        waiting.append((visit.patience_s, visit.plan.longest_s))
         spoilt = visit.reference == files[1] and len(taken) < 5
         return measurement(0.010, steal=0.01 if spoilt else 0.0)
 
     made = verify(calibrated, files, measure_one=take)
     assert taken == [files[0], files[1], files[1], files[0], files[1]]
+    assert all(waiting[-1][i] > max(earlier[i] for earlier in waiting[:-1]) for i in (0, 1))  # it waits for quiet
     assert made["too_noisy"] == [] and made["errors"]["models"] == 2
 
 
