@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -41,18 +42,23 @@ def test_a_real_network_comes_back_from_another_process(monkeypatch: pytest.Monk
     clock.close()
     assert pids and os.getpid() not in pids
     assert sample.network == 3 and sample.stream_s > 0.0
-    # The same kernels as of the synthetic graph itself, which no torch has run.
-    assert sorted(k.cls for k in sample.kernels) == sorted(k.cls for k in lower(graph, "torch"))
+    # The same convolutions as in the synthetic graph itself, which no torch has run.
+    work = [
+        sorted(k.flops for k in kernels if k.cls.startswith("conv"))
+        for kernels in (sample.kernels, lower(graph, "torch"))
+    ]
+    assert work[0] == work[1] and work[0]
     assert all(seconds > 0.0 for seconds in sample.seconds)
     assert 0.2 * sample.sum_s < sample.total_s < 5.0 * sample.sum_s
 
 
 def test_another_clock_measures_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fake clock tells no time in another process."""
+    sample = NetSample(network=3, total_s=1.0, disturbed=0.0, kernels=(), seconds=())
     monkeypatch.setattr(calibrate_suite, "in_fresh_process", lambda *_: pytest.fail("another process"))
+    monkeypatch.setattr(calibrate_suite, "_here", lambda *_: nullcontext(lambda *_: sample))
     with networks("torch", 1, 0) as measure:
-        sample = measure(3, network_of("torch", 0, 3), FakeClock())
-    assert sample.network == 3 and sample.stream_s == 0.0
+        assert measure(3, network_of("torch", 0, 3), FakeClock()) is sample
 
 
 def test_no_such_runner() -> None:
@@ -62,10 +68,12 @@ def test_no_such_runner() -> None:
 
 def test_the_clock_here_counts_what_the_other_saw() -> None:
     clock = _watched(patience_s=10.0)
-    clock.take_over(waited_s=4.0, found_busy=3, least_s=0.5)
-    assert (clock.waited_s, clock.found_busy, clock.patience_s, clock.least_s) == (4.0, 3, 6.0, 0.5)
+    left_s = clock.patience_s
+    clock.take_over(waited_s=4.0, found_busy=3, least_s=0.0)
+    assert (clock.waited_s, clock.found_busy, clock.least_s) == (4.0, 3, 0.0)
+    assert clock.patience_s == pytest.approx(left_s - 4.0)
     clock.take_over(waited_s=7.0, found_busy=0, least_s=0.7)
-    assert (clock.patience_s, clock.least_s) == (0.0, 0.5)
+    assert (clock.patience_s, clock.least_s) == (0.0, 0.0)
     clock.close()
 
 
