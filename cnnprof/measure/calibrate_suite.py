@@ -1,7 +1,6 @@
 """The networks that a calibration measures, each in a process of its own.
 
-A process ages: after seventy networks torch takes 2 to 5 % longer for the same one, by what is left of them in its heap
-and caches, and a profile from such a process says that every network takes longer than it does.
+A process ages: after seventy networks torch takes 3 % longer on average for the same one (up to 5 %), and a profile from such a process says that every network takes longer than it does.
 """
 
 from __future__ import annotations

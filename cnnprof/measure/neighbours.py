@@ -51,7 +51,8 @@ def _timed() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuietLevels:
-    """What the probe and the copying take on this machine where nobody disturbs them, in seconds."""
+    """What a calibration saw on this machine, in seconds: the least of the probe, what copying usually took around the
+    networks that it kept."""
 
     probe_s: float
     stream_s: float
