@@ -1,6 +1,7 @@
 """The networks that a calibration measures, each in a process of its own.
 
-A process ages: after seventy networks torch takes 3 % longer on average for the same one (up to 5 %), and a profile from such a process says that every network takes longer than it does.
+A process ages: after seventy networks torch takes 3 % longer on average for the same one (up to 5 %), and
+a profile from such a process says that every network takes longer than it does.
 """
 
 from __future__ import annotations

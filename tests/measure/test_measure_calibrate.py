@@ -264,7 +264,7 @@ def test_gates_refuse_what_is_bad(samples: list[NetSample]) -> None:
 
 @pytest.mark.parametrize("exponent", [0.0, 0.3])
 def test_a_contended_cache_is_taken_out_of_the_samples(samples: list[NetSample], exponent: float) -> None:
-    """Every network's times grown by a power of what copying took: the fit finds the power and is at the median's level."""
+    """Every network's times grown by a power of what copying took: the fit finds it and is at the median's level."""
     rng = random.Random(5)
     slowed = []
     for sample in samples:
