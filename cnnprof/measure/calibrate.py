@@ -96,7 +96,7 @@ def calibrate(
     interrupted = False
     with (
         _runner(runner, threads, seed, measure_network) as measure_one,
-        watched(clock or SystemClock(), threads=threads, patience_s=budget_s / 2) as watching,
+        watched(clock or SystemClock(), threads=threads, patience_s=budget_s) as watching,
     ):
         anchors = [_anchor(watching, anchor)]
         began = watching.wall_s()
@@ -110,10 +110,11 @@ def calibrate(
                 if len(batch) == _ANCHOR_EVERY:
                     now = _anchor(watching, anchor)
                     took, batch_began = watching.wall_s() - batch_began, watching.wall_s()
-                    if now > _SLOWED * min(anchors) and dropped_s + took <= _DROPPED_SHARE * budget_s:
+                    slower = _slower(now, anchors)
+                    if slower > _SLOWED and dropped_s + took <= _DROPPED_SHARE * budget_s:
                         # The machine was slower meanwhile: the same networks again.
                         dropped, dropped_s, index = dropped + 1, dropped_s + took, index - len(batch)
-                    elif now * _SLOW_START < min(anchors) and not resume:
+                    elif slower * _SLOW_START < 1.0 and not resume:
                         samples, index, anchors = [], 0, [now]  # it was slow from the start: once more from there
                     else:
                         anchors.append(now)
@@ -150,9 +151,10 @@ def calibrate(
             "networks": len(samples),
             "suite": suite,
             "samples": sum(len(sample.kernels) for sample in samples),
-            "gates": gates_of(samples, fitted["total"], _drift(anchors)),
+            "gates": gates_of(samples, fitted["total"], _drift(_pace(anchors))),
             "noise": {
-                "anchor_s": anchors,
+                "anchor_s": [one.cpu_s for one in anchors],
+                "anchors_disturbed": sum(not one.calm for one in anchors),
                 "again": dropped * _ANCHOR_EVERY,
                 "load": machine.load,
                 **(
@@ -228,9 +230,31 @@ def _runner(
     return networks(runner, threads, seed) if given is None else nullcontext(partial(looked_at, given))
 
 
-def _anchor(clock: Clock, work: Callable[[], object]) -> float:
-    """CPU time of a fixed piece of work: the least of fifteen."""
-    return min(take_sample(work, clock).cpu_s for _ in range(15))
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """CPU time of a fixed piece of work; not ``calm`` if every run of it was disturbed."""
+
+    cpu_s: float
+    calm: bool
+
+
+def _anchor(clock: Clock, work: Callable[[], object]) -> _Anchor:
+    """The least of fifteen runs, of those that nothing disturbed if there are any."""
+    runs = [take_sample(work, clock) for _ in range(15)]
+    calm = [run for run in runs if not run.disturbed]
+    return _Anchor(min(run.cpu_s for run in calm or runs), bool(calm))
+
+
+def _pace(anchors: Sequence[_Anchor]) -> list[float]:
+    """The anchors that show the machine's own pace. The others show a neighbour: the networks beside them are disturbed
+    too, and left out or counted by the gate for that."""
+    return [one.cpu_s for one in anchors if one.calm] or [one.cpu_s for one in anchors]
+
+
+def _slower(now: _Anchor, before: Sequence[_Anchor]) -> float:
+    """How many times as long as the least before; 1 where a neighbour hides it."""
+    calm = [one.cpu_s for one in before if one.calm]
+    return now.cpu_s / min(calm) if now.calm and calm else 1.0
 
 
 def _drift(anchors: Sequence[float]) -> float:

@@ -348,6 +348,26 @@ def test_networks_that_the_machine_slowed_down_under_are_measured_again() -> Non
     assert noise["again"] == 10 and max(noise["anchor_s"]) < 1.01 * min(noise["anchor_s"])
 
 
+def test_a_neighbour_beside_the_anchor_is_no_other_pace() -> None:
+    class Beside(WorkingClock):
+        """Between 40 s and 140 s of wall time everything takes twice as long, and is seen to be disturbed."""
+
+        def cpu_s(self) -> float:
+            beside = 140.0 <= self.wall < 240.0
+            self.switched += beside
+            self.cpu += 0.002 if beside else 0.001
+            return self.cpu
+
+    clock = Beside()
+    machine = Machine(clock)
+    result = calibrate(runner="torch", clock=clock, measure_network=machine, name="box", budget_s=200.0)
+    assert machine.seen == list(range(40))  # nothing again: each network says itself how disturbed it was
+    noise, gates = result.profile.data["noise"], {gate["name"]: gate for gate in result.profile.data["gates"]}
+    # Anchors at 0, 50, 100, 150, 200 s, and at the end.
+    assert [round(seconds, 6) for seconds in noise["anchor_s"]] == [0.001, 0.002, 0.002, 0.001, 0.001, 0.001]
+    assert noise["anchors_disturbed"] == 2 and gates["drift"]["value"] == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_machine_that_was_slow_from_the_start_begins_again() -> None:
     class Waking(WorkingClock):
         """In the first 40 s the anchor takes half as long again."""
