@@ -124,7 +124,8 @@ def print_devices(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("name", "from", "runner", "device"):
-        table.add_column(heading, overflow="fold")
+        # A name is there to be copied: never in two pieces.
+        table.add_column(heading, overflow="fold", no_wrap=heading == "name")
     for row in rows:
         table.add_row(*(plain(row[key]) for key in ("name", "from", "runner", "device")))
     console.print(table)
