@@ -54,6 +54,14 @@ class Calibration:
     graph: CalibratedDevice | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """CPU time of a fixed piece of work; not ``calm`` if every run of it was disturbed."""
+
+    cpu_s: float
+    calm: bool
+
+
 def profile_name(runner: str, threads: int, dtype: str) -> str:
     """The key: hardware, runner and its version, threads, dtype."""
     machine = re.sub(r"[^A-Za-z0-9]+", "-", hardware()["processor"]).strip("-").lower()[:40] or "machine"
@@ -134,6 +142,7 @@ def calibrate(
         mapped = mapped_s_per_byte() if eager_cpu else 0.0
         machine = watching.machine()
     suite = index
+    anchor_s = [one.cpu_s for one in anchors]
     samples = undisturbed(samples)
     fitted = fit_profile(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
@@ -151,9 +160,9 @@ def calibrate(
             "networks": len(samples),
             "suite": suite,
             "samples": sum(len(sample.kernels) for sample in samples),
-            "gates": gates_of(samples, fitted["total"], _drift(_pace(anchors))),
+            "gates": gates_of(samples, fitted["total"], _drift(_calm(anchors) or anchor_s)),
             "noise": {
-                "anchor_s": [one.cpu_s for one in anchors],
+                "anchor_s": anchor_s,
                 "anchors_disturbed": sum(not one.calm for one in anchors),
                 "again": dropped * _ANCHOR_EVERY,
                 "load": machine.load,
@@ -230,14 +239,6 @@ def _runner(
     return networks(runner, threads, seed) if given is None else nullcontext(partial(looked_at, given))
 
 
-@dataclass(frozen=True, slots=True)
-class _Anchor:
-    """CPU time of a fixed piece of work; not ``calm`` if every run of it was disturbed."""
-
-    cpu_s: float
-    calm: bool
-
-
 def _anchor(clock: Clock, work: Callable[[], object]) -> _Anchor:
     """The least of fifteen runs, of those that nothing disturbed if there are any."""
     runs = [take_sample(work, clock) for _ in range(15)]
@@ -245,15 +246,15 @@ def _anchor(clock: Clock, work: Callable[[], object]) -> _Anchor:
     return _Anchor(min(run.cpu_s for run in calm or runs), bool(calm))
 
 
-def _pace(anchors: Sequence[_Anchor]) -> list[float]:
+def _calm(anchors: Sequence[_Anchor]) -> list[float]:
     """The anchors that show the machine's own pace. The others show a neighbour: the networks beside them are disturbed
     too, and left out or counted by the gate for that."""
-    return [one.cpu_s for one in anchors if one.calm] or [one.cpu_s for one in anchors]
+    return [one.cpu_s for one in anchors if one.calm]
 
 
 def _slower(now: _Anchor, before: Sequence[_Anchor]) -> float:
     """How many times as long as the least before; 1 where a neighbour hides it."""
-    calm = [one.cpu_s for one in before if one.calm]
+    calm = _calm(before)
     return now.cpu_s / min(calm) if now.calm and calm else 1.0
 
 

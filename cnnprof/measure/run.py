@@ -95,8 +95,8 @@ def measure(
     patience_s: float = PATIENCE_S,
 ) -> Measurement:
     """Measure what ``runner`` runs. Ctrl-C keeps the samples there are (at least one visit), else raises.
-    ``flush_l2`` runs before every run, outside of its time. ``quiet``: what is known of this machine with no neighbours
-    at work; without it a contended cache goes unnoticed. ``patience_s``: how long to wait for quiet, in all.
+    ``flush_l2`` runs before every run, outside of its time. ``quiet``: what its calibration saw of this
+    machine; without it a contended cache goes unnoticed. ``patience_s``: how long to wait for quiet, in all.
 
     Raises :class:`CnnprofError` if nothing was measured.
     """

@@ -44,8 +44,7 @@ Progress = Callable[[int, int, str], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
     """What is asked of a process that measures one network: its reference (a file for onnxruntime), and how.
-    ``quiet``: what the calibration saw of the machine with no neighbours at work;
-    ``patience_s`` how long to wait for that in all."""
+    ``quiet``: what the calibration saw of the machine; ``patience_s``: how long to wait for quiet, in all."""
 
     reference: str
     runner: str
