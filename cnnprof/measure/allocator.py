@@ -14,7 +14,7 @@ import mmap
 import platform
 import time
 
-from cnnprof.predict.calibrated import MAPPED_ABOVE_BYTES
+from cnnprof.predict.heap import MAPPED_FROM_BYTES
 
 __all__ = ["mapped_s_per_byte", "settle_allocator"]
 
@@ -26,7 +26,7 @@ def settle_allocator() -> None:
     """Free one block just below the largest that the heap serves. Does nothing on other C libraries."""
     if platform.libc_ver()[0] == "glibc":
         # A bytearray of this size comes from malloc; it is gone at the end of the line.
-        bytearray(MAPPED_ABOVE_BYTES - 4 * _PAGE)
+        bytearray(MAPPED_FROM_BYTES - 4 * _PAGE)
 
 
 def mapped_s_per_byte() -> float:

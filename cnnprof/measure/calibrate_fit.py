@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cnnprof.errors import CnnprofError, DependencyError
 from cnnprof.measure.samples import NetSample, usual_level_s
-from cnnprof.predict.calibrated import effective_kernels, mapped_bytes
+from cnnprof.predict.calibrated import effective_kernels
 from cnnprof.predict.kernels import FEATURES, Kernel, row_of
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
@@ -48,7 +48,7 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
         )
     samples, contention = _at_one_level(samples, seed)
     kernels, measured, network = _flat(samples)
-    mapped = mapped_s_per_byte * np.array([mapped_bytes(kernel) for kernel in kernels])
+    mapped = mapped_s_per_byte * np.array([kernel.bytes_mapped for kernel in kernels])
     seconds = np.maximum(measured - mapped, 0.1 * measured)
     groups = _groups(kernels)
     alpha, delta = _total_fit(samples)
@@ -249,7 +249,8 @@ def _network_spread(
 
     Errors shrink as a power of the number of kernels that share the time, between not at all and as independent ones
     would. Quantiles are of the errors of networks scaled to one kernel, with the finite sample's correction (split
-    conformal); ``spread_kernels`` is how far the shrinking was seen, times two.
+    conformal), the same both ways: to which side the few largest lean is another matter with every suite, and real
+    networks lean to the other. ``spread_kernels`` is how far the shrinking was seen, times two.
     """
     kernels = np.maximum(alpha * (unseen - delta), 1e-9)
     predicted = np.bincount(network, weights=kernels, minlength=len(samples))
@@ -260,9 +261,9 @@ def _network_spread(
     scores = missed * shared**exponent
     count = len(scores)
     quantiles = {}
-    for level, tail in (("80", 0.10), ("90", 0.05)):
-        reach = min(1.0, (1 - tail) * (count + 1) / count)
-        quantiles[level] = [float(np.quantile(scores, 1 - reach)), float(np.quantile(scores, reach))]
+    for level, covered in (("80", 0.80), ("90", 0.90)):
+        reach = float(np.quantile(np.abs(scores), min(1.0, covered * (count + 1) / count)))
+        quantiles[level] = [-reach, reach]
     return {
         "log_quantiles": quantiles,
         "spread_exponent": exponent,

@@ -20,6 +20,7 @@ from cnnprof.measure.samples import NetSample
 from cnnprof.measure.session import Plan, take_visit, warm_up
 from cnnprof.measure.statistics import total_s
 from cnnprof.measure.synthetic_torch import SyntheticModule
+from cnnprof.predict.heap import with_mapped
 from cnnprof.predict.lower import lower
 
 __all__ = ["measure_network", "torch_networks"]
@@ -49,7 +50,7 @@ def measure_network(index: int, graph: Graph, clock: Clock, *, threads: int) -> 
     module = SyntheticModule(graph).eval()
     shape = graph.tensors[graph.inputs[0]].shape or ()
     traced = trace(module, [shape])
-    kernels = lower(traced, "torch")
+    kernels = with_mapped(traced, lower(traced, "torch"))
     run, watched = two_ways(module, torch.rand(shape))
     warm_up(run, clock, _WARM)
     samples = take_visit(run, clock, _PLAN)

@@ -95,7 +95,7 @@ def _kernel(row: list[str]) -> Kernel:
             values[name] = text
         elif name == "channels_last":
             values[name] = text == "True"
-        elif name in ("flops", "bytes_in", "bytes_weights", "bytes_out"):
+        elif name in ("flops", "bytes_in", "bytes_weights", "bytes_out", "bytes_mapped"):
             values[name] = float(text)
         else:
             values[name] = int(text)

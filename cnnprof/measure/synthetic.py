@@ -79,7 +79,7 @@ def _drawn(rng: random.Random, seed: int, index: int, odd_widths: bool) -> Graph
         style = replace(style, rounding=rng.choice((1, 2, 2, 6)))
     wide = rng.random() < 0.15  # as the last stages of large networks are: many channels, few positions
     side = rng.choice((32, 48, 64, 96) if wide else (64, 96, 112, 128, 144, 160, 192, 208, 224, 240, 256, 288))
-    batch = rng.choice((2, 4, 8, 16, 32)) if rng.random() < 0.15 else 1
+    batch = rng.choice((2, 4, 8, 16, 32)) if rng.random() < 0.25 else 1
     net = NetBuilder(f"{seed}-{index}-{motif}", (batch, 3, side, side))
     width = _round(math.exp(rng.uniform(math.log(100 if wide else 10), math.log(600 if wide else 128))), style)
     x = _stem(net, rng, width, style)

@@ -17,25 +17,21 @@ import numpy.typing as npt
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.errors import SchemaError
 from cnnprof.ir import Graph
+from cnnprof.predict.heap import with_mapped
 from cnnprof.predict.kernels import FEATURES, Kernel, row_of
 from cnnprof.predict.lower import lower
 from cnnprof.predict.prediction import Interval, LayerPrediction, Prediction
 from cnnprof.predict.queue import in_queue
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
-from cnnprof.predict.scale import at
+from cnnprof.predict.scale import at, batch_of
 
 __all__ = [
-    "MAPPED_ABOVE_BYTES",
     "effective_kernels",
     "kernel_times",
-    "mapped_bytes",
     "predict_calibrated",
     "rates_from",
 ]
-
-# From this size on glibc maps a block anew at every request, whatever went before (DEFAULT_MMAP_THRESHOLD_MAX, 64-bit).
-MAPPED_ABOVE_BYTES = 32 << 20
 
 # A kernel this far (in logarithms: a factor of e^0.7 ≈ 2) beyond the calibrated range is outside it.
 _SLACK = 0.7
@@ -53,17 +49,6 @@ def rates_from(fit: Mapping[str, Any]) -> Rates:
     )
 
 
-def mapped_bytes(kernel: Kernel) -> float:
-    """Memory that eager PyTorch asks of the system anew for this call: results, and copies of convolution weights in
-    the library's own order, where they are too large for the heap."""
-    results = 0.0 if kernel.path.endswith("_in_place") else kernel.bytes_out
-    reordered = kernel.bytes_weights if kernel.cls in _REORDERED else 0.0
-    return sum(size for size in (results, reordered) if size >= MAPPED_ABOVE_BYTES)
-
-
-_REORDERED = frozenset({"conv_dense", "conv_grouped", "conv_pointwise", "conv_stem"})
-
-
 def kernel_times(device: CalibratedDevice, kernels: Sequence[Kernel]) -> list[tuple[float, str | None]]:
     """(seconds, key of the fit used) of each kernel; the key is None where nothing like it was calibrated."""
     classes = device.data["classes"]
@@ -78,7 +63,7 @@ def kernel_times(device: CalibratedDevice, kernels: Sequence[Kernel]) -> list[tu
         residual = np.clip(evaluate(fit["forests"], rows), low, high)
         for place, index in enumerate(where):
             base = roofline(kernels[index], rates_from(fit)).latency_s
-            times[index] = (base * math.exp(float(residual[place])) + per_byte * mapped_bytes(kernels[index]), key)
+            times[index] = (base * math.exp(float(residual[place])) + per_byte * kernels[index].bytes_mapped, key)
     return times
 
 
@@ -119,6 +104,8 @@ def predict_calibrated(graph: Graph, device: CalibratedDevice, *, batch: int | N
     lowering = str(device.data.get("lowering", device.runner))
     kernels, samples = at(graph, lower(graph, lowering), batch=batch, dtype=device.dtype)
     try:
+        if lowering == "torch" and device.data["total"].get("mapped_s_per_byte"):
+            kernels = with_mapped(graph, kernels, batch=samples / batch_of(graph))
         return _predict(device, kernels, samples)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise SchemaError(f"{device.name}: the device profile is damaged ({error})", "calibrate again") from None

@@ -78,6 +78,7 @@ class Kernel:
 
     ``channels_in`` and ``channels_out`` are per group; ``positions`` the output's spatial size, ``taps`` the
     kernel's; ``stride`` the product over axes. ``path`` distinguishes code paths within a class.
+    ``bytes_mapped``: memory that the system has to map anew for it (:mod:`cnnprof.predict.heap`), no feature.
     ``known`` is False where the op's work isn't known: only its traffic counts then.
     """
 
@@ -88,6 +89,7 @@ class Kernel:
     bytes_in: float = 0.0
     bytes_weights: float = 0.0
     bytes_out: float = 0.0
+    bytes_mapped: float = 0.0
     channels_in: int = 1
     channels_out: int = 1
     groups: int = 1
@@ -129,9 +131,13 @@ class Kernel:
 
 def row_of(kernel: Kernel) -> list[float]:
     """The features of :data:`FEATURES`, as the residual model takes them."""
+    # A product with weights has as many rows as there are samples and positions: it doesn't know one from the other.
+    positions, batch = (
+        (kernel.positions * kernel.batch, 1) if kernel.cls == "gemm" else (kernel.positions, kernel.batch)
+    )
     logs = (
         *(kernel.flops, kernel.bytes_in, kernel.bytes_weights, kernel.bytes_out, kernel.channels_in),
-        *(kernel.channels_out, kernel.groups, kernel.positions, kernel.taps, kernel.stride, kernel.batch),
+        *(kernel.channels_out, kernel.groups, positions, kernel.taps, kernel.stride, batch),
     )
     aligned = kernel.channels_in % 16 == 0 and kernel.channels_out % 16 == 0
     return [*(math.log1p(value) for value in logs), float(aligned), float(kernel.channels_last), float(len(kernel.ops))]

@@ -9,8 +9,6 @@ import sys
 import pytest
 
 from cnnprof.measure.allocator import mapped_s_per_byte
-from cnnprof.predict.calibrated import MAPPED_ABOVE_BYTES, mapped_bytes
-from cnnprof.predict.kernels import Kernel
 
 # Buffers grow and shrink as a network's tensors do, in a process of its own; the kernel's count of minor faults is the
 # oracle. 8 MiB is far above glibc's first threshold of 128 KiB and below its last of 32 MiB.
@@ -43,13 +41,3 @@ def test_blocks_below_the_limit_stay_in_the_heap_and_larger_ones_never_do() -> N
 def test_a_mapped_page_costs_something() -> None:
     cost = mapped_s_per_byte()
     assert 0.0 < cost < 1e-7  # below 0.4 ms a page of 4 KiB
-
-
-def test_what_is_mapped() -> None:
-    large, small = float(MAPPED_ABOVE_BYTES), 1000.0
-    conv = Kernel(name="c", ops=("c",), cls="conv_dense", bytes_in=large, bytes_weights=large, bytes_out=small)
-    assert mapped_bytes(conv) == large  # the weights' copy
-    depthwise = Kernel(name="c", ops=("c",), cls="conv_depthwise", bytes_weights=large, bytes_out=2 * large)
-    assert mapped_bytes(depthwise) == 2 * large
-    relu = Kernel(name="r", ops=("r",), cls="activation", path="relu_in_place", bytes_in=large, bytes_out=large)
-    assert mapped_bytes(relu) == 0.0

@@ -114,7 +114,7 @@ def fake_sample(index: int, graph: Graph, rng: random.Random, noise: float = 0.0
 @pytest.fixture(scope="module")
 def samples() -> list[NetSample]:
     rng = random.Random(0)
-    return [fake_sample(i, synthetic_network(0, i), rng) for i in range(55)]
+    return [fake_sample(i, synthetic_network(0, i), rng) for i in range(110)]
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_plain_arrays_equal_the_library(samples: list[NetSample]) -> None:
         n_estimators=120, max_depth=4, learning_rate=0.07, subsample=0.7, min_samples_leaf=3, random_state=3
     ).fit(rows, target)
     assert np.abs(evaluate([boosted], rows) - library.predict(rows)).max() < 1e-3
-    assert len(samples) == 55
+    assert len(samples) == 110
 
 
 # -- gates and the loop ------------------------------------------------------------------------------------------------
