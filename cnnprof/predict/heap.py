@@ -83,8 +83,9 @@ def with_mapped(graph: Graph, kernels: Sequence[Kernel], *, batch: float = 1.0) 
     are ``batch`` times as large as the graph's."""
     schedule = build_schedule(graph)
     live = liveness(schedule)
-    if batch * (live.peak_bytes - live.resident_bytes) < MAPPED_FROM_BYTES / 2:
-        return tuple(kernels)  # with two copies of what is largest it still doesn't reach what is given back
+    copied = max((sum(early) + sum(late) for early, late in map(_copies, kernels)), default=0)
+    if batch * (live.peak_bytes - live.resident_bytes) + copied < MAPPED_FROM_BYTES:
+        return tuple(kernels)  # it all fits what is never given back
     made: list[list[tuple[int, int]]] = [[] for _ in kernels]
     gone: list[list[int]] = [[] for _ in kernels]
     for life in live.lifetimes:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cnnprof.predict.heap import MAPPED_FROM_BYTES, Heap
+from cnnprof.measure.synthetic_build import NetBuilder
+from cnnprof.predict.heap import MAPPED_FROM_BYTES, Heap, with_mapped
 from cnnprof.predict.kernels import Kernel, row_of
+from cnnprof.predict.lower import lower
 
 MIB = 1 << 20
 _HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -93,6 +95,13 @@ def test_a_linear_layer_has_rows_and_no_batch() -> None:
     tokens = Kernel(name="l", ops=("l",), cls="gemm", channels_in=96, channels_out=384, positions=49, batch=4)
     rows = Kernel(name="l", ops=("l",), cls="gemm", channels_in=96, channels_out=384, positions=196, batch=1)
     assert row_of(tokens) == row_of(rows)
+
+
+def test_a_copy_of_large_weights_is_mapped_however_small_the_images_are() -> None:
+    net = NetBuilder("late", (1, 1024, 7, 7))
+    graph = net.done(net.conv(net.input, 1024, 3))
+    (kernel,) = with_mapped(graph, lower(graph, "torch"))
+    assert kernel.bytes_mapped == 1024 * 1024 * 9 * 4
 
 
 _COMPARED = """
