@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,6 +15,8 @@ from cnnprof.predict.kernels import Kernel
 __all__ = ["NetSample", "from_csv", "quiet_level_s", "to_csv", "usual_level_s"]
 
 _KERNEL_FIELDS = tuple(f.name for f in fields(Kernel) if f.name not in ("name", "ops", "known"))
+_TYPES = {f.name: str(f.type) for f in fields(Kernel)}
+_READ: Mapping[str, Callable[[str], Any]] = {"str": str, "float": float, "int": int, "bool": "True".__eq__}
 _QUIET_SHARE = 0.03  # of the looks at the cache, the share from below whose level is the quiet one
 _COLUMNS = ("network", "total_s", "sum_s", "disturbed", "stream_s", "seconds", "ops", *_KERNEL_FIELDS)
 
@@ -91,12 +93,5 @@ def _net(index: int, rows: Sequence[list[str]]) -> NetSample:
 def _kernel(row: list[str]) -> Kernel:
     values: dict[str, Any] = {}
     for name, text in zip(_KERNEL_FIELDS, row[7:], strict=True):
-        if name in ("cls", "path"):
-            values[name] = text
-        elif name == "channels_last":
-            values[name] = text == "True"
-        elif name in ("flops", "bytes_in", "bytes_weights", "bytes_out", "bytes_mapped"):
-            values[name] = float(text)
-        else:
-            values[name] = int(text)
+        values[name] = _READ[_TYPES[name]](text)
     return Kernel(name="", ops=("",) * int(row[6]), **values)

@@ -30,6 +30,8 @@ _BLOCK = 8  # channels of a block of the convolution library, at least
 _BLOCKED_FROM_BATCH = 16  # from here on it takes a pointwise convolution in blocks too, as was seen of oneDNN 3.12
 _RUNS = 3  # the last is what every later one is like
 
+Block = tuple[int, int] | None  # where it starts and ends on the heap; None: mapped on its own
+
 
 class Heap:
     """One heap, at first of nothing but a free end. :meth:`take` answers where a block lies and how many of its bytes
@@ -41,7 +43,7 @@ class Heap:
         self._end = MAPPED_FROM_BYTES  # what the system has given reaches to here
         self._touched = 0  # and has been touched to here
 
-    def take(self, nbytes: int) -> tuple[tuple[int, int] | None, int]:
+    def take(self, nbytes: int) -> tuple[Block, int]:
         """(the block, bytes of it never touched); the block is None where it is mapped on its own."""
         size = -(-nbytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES + _ALIGNMENT_BYTES
         need = size + _ALIGNMENT_BYTES
@@ -61,7 +63,7 @@ class Heap:
         self._touched = max(self._touched, self._top)
         return block, min(new, nbytes)
 
-    def free(self, block: tuple[int, int] | None) -> None:
+    def free(self, block: Block) -> None:
         """Give a block back; what was mapped on its own goes to the system at once."""
         if block is None:
             return
@@ -93,7 +95,7 @@ def with_mapped(graph: Graph, kernels: Sequence[Kernel], *, batch: float = 1.0) 
         gone[min(life.end, len(kernels) - 1)].append(life.storage)
     heap, new = Heap(), [0] * len(kernels)
     for _ in range(_RUNS):
-        blocks: dict[int, tuple[int, int] | None] = {}
+        blocks: dict[int, Block] = {}
         for at, kernel in enumerate(kernels):
             new[at] = _run(heap, kernel, made[at], blocks)
             for storage in gone[at]:
@@ -105,26 +107,17 @@ def with_mapped(graph: Graph, kernels: Sequence[Kernel], *, batch: float = 1.0) 
     )
 
 
-def _run(heap: Heap, kernel: Kernel, made: Sequence[tuple[int, int]], blocks: dict[int, tuple[int, int] | None]) -> int:
-    """Bytes that are new to the process in one run of ``kernel``."""
-    new = 0
-    early, late = _copies(kernel)
-    held: list[list[tuple[int, int] | None]] = [[], []]
-    for place, sizes in enumerate((early, late)):
-        for nbytes in sizes:
-            if nbytes >= _SMALL_BYTES:
-                block, fresh = heap.take(nbytes)
-                held[place].append(block)
-                new += fresh
-    for block in reversed(held[0]):
+def _run(heap: Heap, kernel: Kernel, made: Sequence[tuple[int, int]], blocks: dict[int, Block]) -> int:
+    """Bytes that are new to the process in one run of ``kernel``; what it made joins ``blocks``."""
+    # The generator is unpacked in order: every copy is taken before one is let go of.
+    early, late = ([heap.take(n) for n in sizes if n >= _SMALL_BYTES] for sizes in _copies(kernel))
+    for block, _ in reversed(early):
         heap.free(block)
-    for storage, nbytes in made:
-        if nbytes >= _SMALL_BYTES:
-            blocks[storage], fresh = heap.take(nbytes)
-            new += fresh
-    for block in held[1]:
+    results = {storage: heap.take(nbytes) for storage, nbytes in made if nbytes >= _SMALL_BYTES}
+    for block, _ in late:
         heap.free(block)
-    return new
+    blocks.update((storage, block) for storage, (block, _) in results.items())
+    return sum(new for _, new in (*early, *late, *results.values()))
 
 
 def _copies(kernel: Kernel) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -11,7 +11,6 @@ import pytest
 
 from cnnprof.measure.synthetic_build import NetBuilder
 from cnnprof.predict.heap import MAPPED_FROM_BYTES, Heap, with_mapped
-from cnnprof.predict.kernels import Kernel, row_of
 from cnnprof.predict.lower import lower
 
 MIB = 1 << 20
@@ -89,12 +88,6 @@ def test_the_end_goes_back_to_the_system_from_64_mib_on() -> None:
     for block in reversed(given):  # 70 MiB free: given back
         heap.free(block)
     assert heap.take(20 * MIB)[1] == 20 * MIB
-
-
-def test_a_linear_layer_has_rows_and_no_batch() -> None:
-    tokens = Kernel(name="l", ops=("l",), cls="gemm", channels_in=96, channels_out=384, positions=49, batch=4)
-    rows = Kernel(name="l", ops=("l",), cls="gemm", channels_in=96, channels_out=384, positions=196, batch=1)
-    assert row_of(tokens) == row_of(rows)
 
 
 def test_a_copy_of_large_weights_is_mapped_however_small_the_images_are() -> None:
