@@ -173,8 +173,9 @@ def _alive_at_peak(graph: Graph, schedule: Schedule, live: Liveness) -> tuple[Li
     ends = range(-1, count)  # lives that end past this are kept to the end
     residents = [Lifetime(at, -1, count, s.nbytes) for at, s in enumerate(schedule.storages) if s.resident]
     at_peak = () if live.peak_step is None else live.alive_at(live.peak_step)
+    names = {dtype: dtype.value for dtype in DType}  # an Enum's value is looked up by Python code
     rows = []
-    for life in sorted((*residents, *at_peak), key=lambda life: -life.nbytes):
+    for life in sorted((*residents, *at_peak), key=_by_size):
         storage = schedule.storages[life.storage]
         tensor = graph.tensors.get(storage.tensor)
         rows.append(
@@ -183,7 +184,7 @@ def _alive_at_peak(graph: Graph, schedule: Schedule, live: Liveness) -> tuple[Li
                 nbytes=life.nbytes,
                 category=storage.category,
                 shape=None if tensor is None else tensor.shape,
-                dtype="mixed" if tensor is None else tensor.dtype.value,
+                dtype="mixed" if tensor is None else names[tensor.dtype],
                 made_by=schedule.steps[life.start].op.name if life.start >= 0 else None,
                 freed_after=schedule.steps[life.end].op.name if life.end in ends else None,
             )
@@ -191,8 +192,12 @@ def _alive_at_peak(graph: Graph, schedule: Schedule, live: Liveness) -> tuple[Li
     return tuple(rows)
 
 
+def _by_size(life: Lifetime) -> int:
+    return -life.nbytes
+
+
 def _by_category(alive: Sequence[LiveTensor]) -> dict[str, int]:
-    totals: dict[str, int] = {}
+    totals: dict[Category, int] = {}
     for tensor in alive:
-        totals[tensor.category.value] = totals.get(tensor.category.value, 0) + tensor.nbytes
-    return dict(sorted(totals.items(), key=lambda item: -item[1]))
+        totals[tensor.category] = totals.get(tensor.category, 0) + tensor.nbytes
+    return {category.value: total for category, total in sorted(totals.items(), key=lambda item: -item[1])}

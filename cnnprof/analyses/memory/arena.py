@@ -223,22 +223,24 @@ def _place(
     walls: bool,
 ) -> list[int]:
     offsets = [-1] * len(items)
+    sizes = [item.nbytes for item in items]
     for i in order:
-        nbytes = items[i].nbytes
-        taken = sorted((offsets[j], offsets[j] + items[j].nbytes) for j in together[i] if offsets[j] >= 0)
+        nbytes = sizes[i]
+        taken = [(offset, offset + sizes[j]) for j in together[i] if (offset := offsets[j]) >= 0]
+        taken.sort()
+        taken.append((ceiling, ceiling))
         best: tuple[bool, int] | None = None
         cursor = chosen = 0
-        for low, high in (*taken, (ceiling, ceiling)):
-            gap = low - cursor
-            if gap >= nbytes:
+        for low, high in taken:
+            if low - cursor >= nbytes:
                 at_wall = cursor == 0 or low == ceiling
-                rank = (walls and not at_wall, gap)
+                rank = (walls and not at_wall, low - cursor)
                 if best is None or rank < best:
                     best = rank
                     # In a gap under the ceiling that starts at somebody else's end: hang from the ceiling.
                     chosen = low - nbytes if walls and low == ceiling and cursor else cursor
-            cursor = max(cursor, high)
-        offsets[i] = _above(taken, nbytes) if best is None else chosen
+            cursor = high if high > cursor else cursor  # noqa: FURB136  (max() takes three times as long)
+        offsets[i] = _above(taken[:-1], nbytes) if best is None else chosen
     return offsets
 
 

@@ -15,7 +15,7 @@ from itertools import accumulate
 from cnnprof.analyses.memory.schedule import Schedule
 from cnnprof.ir.record import quick_init
 
-__all__ = ["Lifetime", "Liveness", "least_possible_peak", "liveness", "peak_at_sizes", "peak_of"]
+__all__ = ["Lifetime", "Liveness", "bytes_in_any_order", "least_possible_peak", "liveness", "peak_at_sizes", "peak_of"]
 
 
 @quick_init
@@ -59,16 +59,17 @@ def liveness(schedule: Schedule) -> Liveness:
     live_bytes, spans = _sweep(schedule)
     storages = schedule.storages
     return Liveness(
-        resident_bytes=sum(s.nbytes for s in storages if s.resident),
+        resident_bytes=schedule.resident_bytes,
         live_bytes=live_bytes,
         lifetimes=tuple(Lifetime(at, born, dies, storages[at].nbytes) for at, born, dies in spans),
     )
 
 
-def peak_of(schedule: Schedule) -> int:
-    """Only the peak of :func:`liveness`, in bytes."""
-    live_bytes, _ = _sweep(schedule)
-    return max(live_bytes, default=sum(s.nbytes for s in schedule.storages if s.resident))
+def peak_of(schedule: Schedule, order: Sequence[int] | None = None) -> int:
+    """Only the peak of :func:`liveness`, in bytes; with ``order``, of the same steps in another order (what was
+    observed of the framework then no longer holds)."""
+    live_bytes, _ = _sweep(schedule, order)
+    return max(live_bytes, default=schedule.resident_bytes)
 
 
 def peak_at_sizes(schedule: Schedule, live: Liveness, sizes: Sequence[int]) -> int:
@@ -87,30 +88,54 @@ def peak_at_sizes(schedule: Schedule, live: Liveness, sizes: Sequence[int]) -> i
 
 def least_possible_peak(schedule: Schedule) -> int:
     """Bytes that no order of the steps can go below: the residents, and what a single step touches."""
-    storages = schedule.storages
-    sizes = [0 if storage.resident else storage.nbytes for storage in storages]
-    most = max((sum([sizes[at] for at in step.touches]) for step in schedule.steps), default=0)
-    return most + sum(storage.nbytes for storage in storages if storage.resident)
+    sizes = [storage.nbytes for storage in schedule.storages]
+    most = max([sum([sizes[at] for at in touches]) for touches in schedule.moving], default=0)
+    return most + schedule.resident_bytes
 
 
-def _sweep(schedule: Schedule) -> tuple[tuple[int, ...], list[tuple[int, int, int]]]:
+def bytes_in_any_order(schedule: Schedule, at: int) -> int:
+    """The least that is alive while step ``at`` runs, whatever the order of the steps: the residents, what it touches,
+    and what a step that must run before it leaves for one that can't."""
+    needed, made = set(schedule.steps[at].op.present_inputs), set(schedule.steps[at].op.present_outputs)
+    before, after = {at}, {at}
+    for index in range(at - 1, -1, -1):
+        op = schedule.steps[index].op
+        if not needed.isdisjoint(op.present_outputs):
+            needed.update(op.present_inputs)
+            before.add(index)
+    for index in range(at + 1, len(schedule.steps)):
+        op = schedule.steps[index].op
+        if not made.isdisjoint(op.present_inputs):
+            made.update(op.present_outputs)
+            after.add(index)
+    moving, storages = schedule.moving, schedule.storages
+    left = {storage for index in before for storage in moving[index]}
+    wanted = {storage for index in after for storage in moving[index]}
+    return schedule.resident_bytes + sum(
+        [storages[storage].nbytes for storage in left if storage in wanted or storages[storage].to_end]
+    )
+
+
+def _sweep(
+    schedule: Schedule, order: Sequence[int] | None = None
+) -> tuple[tuple[int, ...], list[tuple[int, int, int]]]:
     """Bytes alive at each step, and (storage, first step, last step) of everything that isn't resident."""
-    count = len(schedule.steps)
+    moving, held = schedule.moving, schedule.held_until
+    if order is not None:
+        moving, held = tuple([moving[at] for at in order]), None
+    count = len(moving)
     storages = schedule.storages
     start: dict[int, int] = {}
     end = [0] * len(storages)
-    for at, step in enumerate(schedule.steps):
-        for storage in step.touches:
+    for at, touches in enumerate(moving):
+        for storage in touches:
             if storage not in start:
                 start[storage] = at
             end[storage] = at
-    held = schedule.held_until
     change = [0] * (count + 1)
     spans = []
     for storage, born in start.items():
         record = storages[storage]
-        if record.resident:
-            continue
         dies = end[storage]
         if held is not None:
             # Not stated = the framework held it to the end.
@@ -122,5 +147,5 @@ def _sweep(schedule: Schedule) -> tuple[tuple[int, ...], list[tuple[int, int, in
         change[born] += record.nbytes
         if dies + 1 < count:
             change[dies + 1] -= record.nbytes
-    change[0] += sum(s.nbytes for s in storages if s.resident)
+    change[0] += schedule.resident_bytes
     return tuple(accumulate(change[:count])), spans

@@ -41,7 +41,7 @@ def reorder(schedule: Schedule) -> Reordering:
         "frugal": _frugal(schedule, before),
         "depth first": _depth_first(schedule, before),
     }
-    peaks = {name: peak_of(schedule.in_order(order)) for name, order in candidates.items()}
+    peaks = {name: peak_of(schedule, order) for name, order in candidates.items()}
     method = min(peaks, key=lambda name: peaks[name])
     return Reordering(peak_bytes=peaks[method], order=candidates[method], method=method)
 
@@ -51,13 +51,21 @@ def dependencies(schedule: Schedule) -> tuple[tuple[int, ...], ...]:
     maker: dict[str, int] = {}
     last_write: dict[int, int] = {}
     readers: dict[int, list[int]] = {}
+    resident = [storage.resident for storage in schedule.storages]
+    in_place = [step.op.writes_in_place for step in schedule.steps]
+    # Residents matter only where one is written.
+    touched: Sequence[tuple[int, ...]] = schedule.moving
+    if any(written and len(touched[at]) < len(schedule.steps[at].touches) for at, written in enumerate(in_place)):
+        touched = [step.touches for step in schedule.steps]
     result = []
     for at, step in enumerate(schedule.steps):
         needs = {maker[name] for name in step.op.present_inputs if name in maker}
-        for storage in step.touches:
-            needs.update({last_write[storage]} if storage in last_write else ())
-            born = storage not in last_write and not schedule.storages[storage].resident
-            if born or step.op.writes_in_place:
+        for storage in touched[at]:
+            written = last_write.get(storage)
+            if written is not None:
+                needs.add(written)
+            born = written is None and not resident[storage]
+            if born or in_place[at]:
                 # After everyone who still reads what stood there before.
                 needs.update(readers.pop(storage, ()))
                 last_write[storage] = at
@@ -80,15 +88,14 @@ def _followers(before: Sequence[tuple[int, ...]]) -> list[list[int]]:
 def _users(schedule: Schedule) -> list[list[int]]:
     """Steps that touch each storage; empty for residents, which no order can move."""
     users: list[list[int]] = [[] for _ in schedule.storages]
-    for at, step in enumerate(schedule.steps):
-        for storage in step.touches:
-            if not schedule.storages[storage].resident:
-                users[storage].append(at)
+    for at, touches in enumerate(schedule.moving):
+        for storage in touches:
+            users[storage].append(at)
     return users
 
 
 def _frugal(schedule: Schedule, before: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    storages, steps = schedule.storages, schedule.steps
+    storages, steps, moving = schedule.storages, schedule.steps, schedule.moving
     after = _followers(before)
     users = _users(schedule)
     left = [len(u) for u in users]
@@ -111,9 +118,7 @@ def _frugal(schedule: Schedule, before: Sequence[tuple[int, ...]]) -> tuple[int,
             continue  # an older entry: the op has run, or its cost has changed since
         done[at] = True
         order.append(at)
-        for storage in steps[at].touches:
-            if not users[storage]:
-                continue
+        for storage in moving[at]:
             left[storage] -= 1
             left_sum[storage] -= at
             if left[storage] == 1 and not storages[storage].to_end:

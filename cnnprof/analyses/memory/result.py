@@ -8,6 +8,7 @@ from typing import Any
 from cnnprof.analyses.memory.arena import Arena
 from cnnprof.analyses.memory.fit import Fit
 from cnnprof.analyses.memory.schedule import Category
+from cnnprof.ir.record import quick_init
 
 __all__ = ["LiveTensor", "MemoryResult", "Moment", "Reordered", "Saving", "WhatIf", "compact"]
 
@@ -17,6 +18,7 @@ TIMELINE_POINTS = 512
 _LISTED = 64
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveTensor:
     """One piece of memory alive at the peak, by the tensor that first fills it.

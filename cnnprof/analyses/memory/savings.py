@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cnnprof.analyses.memory.checkpoint import checkpoint, module_paths
 from cnnprof.analyses.memory.inplace import in_place, in_place_candidates
-from cnnprof.analyses.memory.liveness import Liveness, least_possible_peak, peak_at_sizes, peak_of
+from cnnprof.analyses.memory.liveness import Liveness, bytes_in_any_order, least_possible_peak, peak_at_sizes, peak_of
 from cnnprof.analyses.memory.reorder import reorder
 from cnnprof.analyses.memory.result import Saving, WhatIf
 from cnnprof.analyses.memory.schedule import Schedule, retyped_sizes
@@ -67,6 +67,8 @@ def _in_place(schedule: Schedule, live: Liveness) -> _Found:
 
 def _order(schedule: Schedule, live: Liveness) -> _Found:
     if live.peak_bytes <= least_possible_peak(schedule):
+        return
+    if live.peak_step is not None and live.peak_bytes <= bytes_in_any_order(schedule, live.peak_step):
         return
     best = reorder(schedule)
     yield "execution order", f"{best.method} (heuristic)", best.peak_bytes

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 
 from cnnprof.ir import DType, Graph, Op, Role, Tensor
 from cnnprof.ir.record import quick_init
@@ -87,12 +88,22 @@ class Schedule:
     held_until: tuple[int | None, ...] | None = None
     unsized: tuple[str, ...] = ()
 
+    @cached_property
+    def moving(self) -> tuple[tuple[int, ...], ...]:
+        """What each step touches of what isn't resident: all that an order of the steps, or a plan, can change."""
+        resident = [storage.resident for storage in self.storages]
+        return tuple([tuple([at for at in step.touches if not resident[at]]) for step in self.steps])
+
+    @cached_property
+    def resident_bytes(self) -> int:
+        return sum([storage.nbytes for storage in self.storages if storage.resident])
+
     def in_order(self, order: Sequence[int]) -> Schedule:
         """The same steps in another order; what was observed of the framework no longer holds."""
         return replace(self, steps=tuple(self.steps[i] for i in order), held_until=None)
 
     def by_last_reader(self) -> Schedule:
-        return replace(self, held_until=None)
+        return self if self.held_until is None else replace(self, held_until=None)
 
 
 def build_schedule(
