@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.norm import channels_of, normalised, own_statistics
-from cnnprof.ops.rules import product
+from cnnprof.ops.rules import product, same
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling
 from cnnprof.ops.window import All, Axes, Relation, Same
 from cnnprof.ops.work import Work
@@ -41,7 +41,7 @@ def _batch_window(call: Call, output: int) -> tuple[Relation | None, ...]:
     elif call.get("training", False):
         relations[0] = Axes(tuple(Same(1) if axis == 1 else All() for axis in range(rank)))
     else:
-        relations[0] = Axes(tuple(Same(axis) for axis in range(rank)))
+        relations[0] = same(rank)
     return tuple(relations)
 
 

@@ -11,6 +11,7 @@ is not known the attributes are left out and the window is data-dependent.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import accumulate
 
 from cnnprof.ir.tensor import Shape
@@ -47,10 +48,16 @@ def _concat_window(call: Call, output: int) -> Relations:
         if _legacy_empty(shape, rank):
             relations.append(None)
             continue
-        maps: list[AxisMap] = [Slide(axis, pad=offset) if a == axis else Same(a) for a in range(rank)]
-        relations.append(None if tensor is None or tensor.is_weight else Axes(tuple(maps)))
+        relations.append(None if tensor is None or tensor.is_weight else _moved(axis, rank, offset))
         offset += shape[axis]
     return tuple(relations)
+
+
+@lru_cache(maxsize=4096)
+def _moved(axis: int, rank: int, offset: int) -> Axes:
+    """Every axis from the same position but one, whose index ``offset`` is the input's first."""
+    maps: list[AxisMap] = [Slide(axis, pad=offset) if a == axis else Same(a) for a in range(rank)]
+    return Axes(tuple(maps))
 
 
 def _concat_shapes(call: Call) -> tuple[Shape | None, ...]:
@@ -109,9 +116,7 @@ def _split_window(call: Call, output: int) -> Relations:
         return first_only(call, DataDependent())
     axis = call.attr("axis")
     start = [0, *accumulate(call.attr("sizes"))][output]
-    rank = len(call.shape(0))
-    maps: list[AxisMap] = [Slide(axis, pad=-start) if a == axis else Same(a) for a in range(rank)]
-    return first_only(call, Axes(tuple(maps)))
+    return first_only(call, _moved(axis, len(call.shape(0)), -start))
 
 
 def _split_shapes(call: Call) -> tuple[Shape | None, ...]:

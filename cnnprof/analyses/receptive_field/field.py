@@ -1,4 +1,4 @@
-"""What a tensor knows of one axis of one graph input, and how branches join."""
+"""What a tensor knows of one axis of one graph input, and how an op's output reads it on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from cnnprof.analyses.receptive_field.relations import UNKNOWN, identity, steps
-from cnnprof.analyses.receptive_field.sets import Window
 from cnnprof.analyses.receptive_field.strand import (
     GLOBAL,
     Strand,
@@ -19,9 +18,7 @@ from cnnprof.ir.record import quick_init
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops.window import Axes, DataDependent, Fixed, Relation, Reshape, Same
 
-__all__ = ["AxisField", "Branch", "join", "pull", "shapes_along", "source"]
-
-_MAX_STRANDS = 16
+__all__ = ["AxisField", "Branch", "pull", "shapes_along", "source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,48 +159,3 @@ def _mixed_after(mixed: int, step: Relation) -> int:
     if isinstance(rule, Same):
         return rule.axis
     return _CUT if isinstance(rule, Fixed) or hasattr(rule, "axis") else -1
-
-
-def join(fields: list[AxisField], op: str, *, concatenated: int = -1) -> AxisField:
-    """All of ``fields`` read together by ``op``: strands of one stride become one, the others stay apart.
-
-    Branches are aligned if their strides and centres are equal (Araujo, Norris, Sim 2019).
-    """
-    distinct = list({id(field): field for field in fields}.values())
-    if len(distinct) == 1:
-        return distinct[0]
-    merged: dict[tuple[object, tuple[int, int]], Strand] = {}
-    branches: dict[tuple[tuple[int, int], tuple[int, int]], Window] = {}
-    for field in distinct:
-        for strand in field.strands:
-            window = strand.window
-            step = window.step
-            key = (strand.digits, step)
-            known = merged.get(key)
-            if known is None:
-                merged[key] = strand
-            elif known is not strand:
-                merged[key] = Strand(strand.digits, known.window.united(window), known.exact and strand.exact)
-            branches[(step, window.middle)] = window
-    strands = tuple(merged.values())
-    exact = all(field.exact for field in distinct)
-    is_global = any(field.is_global for field in distinct)
-    if len(strands) > _MAX_STRANDS:
-        strands, is_global, exact = (), True, False
-    misaligned = next((field for field in distinct if field.misaligned_by), None)
-    misaligned_by, at = (misaligned.misaligned_by, misaligned.branches) if misaligned else (None, ())
-    if misaligned is None and len(branches) > 1:
-        misaligned_by, at = op, tuple(Branch(w.ratio, w.centre) for w in branches.values())
-    return AxisField(
-        strands=strands,
-        is_global=is_global,
-        exact=exact,
-        data_dependent=any(field.data_dependent for field in distinct),
-        unknown=any(field.unknown for field in distinct),
-        misaligned_by=misaligned_by,
-        branches=at,
-        gridded_by=next((field.gridded_by for field in distinct if field.gridded_by), None),
-        mixed=concatenated
-        if concatenated >= 0 and any(field.strands != distinct[0].strands for field in distinct)
-        else max(field.mixed for field in distinct),
-    )

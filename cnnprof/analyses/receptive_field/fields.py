@@ -44,56 +44,65 @@ def _without_collector() -> Iterator[None]:
 
 def fields_of(graph: Graph, propagation: Propagation) -> ReceptiveFields:
     """The rows of a finished propagation."""
-    known: dict[tuple[int, int, int, Shape], AxisWindow] = {}
+    reader = _Reader(graph, propagation)
     rows: list[LayerField] = []
     by_tensor: dict[str, tuple[LayerField, ...]] = {}
     for op in graph.ops:
         for output in op.present_outputs[:1]:
-            made = _rows(graph, propagation, output, (op.name, op.kind, op.scope), known)
+            made = reader.rows(output, (op.name, op.kind, op.scope))
             by_tensor[output] = made
             rows += made
     outputs = {}
     for name in graph.outputs:
         producer = graph.producer.get(name)
         label = (producer.name, producer.kind, producer.scope) if producer else (name, "input", "")
-        outputs[name] = by_tensor.get(name) or _rows(graph, propagation, name, label, known)
+        outputs[name] = by_tensor.get(name) or reader.rows(name, label)
     return ReceptiveFields(rows=tuple(rows), outputs=outputs)
 
 
-def _rows(
-    graph: Graph,
-    propagation: Propagation,
-    tensor: str,
-    label: tuple[str, str, str],
-    known: dict[tuple[int, int, int, Shape], AxisWindow],
-) -> tuple[LayerField, ...]:
-    found = []
-    shape = graph.tensors[tensor].shape or ()
-    for source, fields in propagation.fields.get(tensor, {}).items():
-        extents = graph.tensors[source].shape or ()
+class _Reader:
+    """Reads rows off a propagation, each window and each set of them once. What is known is found by identity: fields
+    live as long as the propagation, and hashing their sets costs more than reading them off again."""
+
+    def __init__(self, graph: Graph, propagation: Propagation) -> None:
+        self._graph, self._propagation = graph, propagation
+        self._windows: dict[tuple[int, int, int, Shape], AxisWindow] = {}
+        self._rows: dict[tuple[int, Shape], tuple[LayerField, ...]] = {}
+
+    def rows(self, tensor: str, label: tuple[str, str, str]) -> tuple[LayerField, ...]:
+        """What ``tensor`` sees, a row for each graph input; ``label`` is its layer's name, kind and scope."""
+        fields = self._propagation.fields.get(tensor)
+        if not fields:
+            return ()
+        shape = self._graph.tensors[tensor].shape or ()
+        known = self._rows.get((id(fields), shape))
+        if known is not None:
+            return tuple([row.relabelled(*label) for row in known])
+        found = tuple([self._row(label, source, seen, shape) for source, seen in fields.items()])
+        self._rows[id(fields), shape] = found
+        return found
+
+    def _row(self, label: tuple[str, str, str], source: str, fields: tuple[AxisField, ...], shape: Shape) -> LayerField:
+        extents = self._graph.tensors[source].shape or ()
         windows = []
-        for axis, field in zip(propagation.axes[source], fields, strict=True):
+        for axis, field in zip(self._propagation.axes[source], fields, strict=True):
             simple = len(field.strands) == 1 and len(field.strands[0].digits) == 1
-            # By identity: fields live as long as the propagation, and hashing their sets costs more.
             key = (id(field), axis, extents[axis], () if simple else shape)
-            window = known.get(key)
+            window = self._windows.get(key)
             if window is None:
-                window = known[key] = _window(field, axis, extents[axis], shape)
+                window = self._windows[key] = _window(field, axis, extents[axis], shape)
             windows.append(window)
-        found.append(
-            LayerField(
-                layer=label[0],
-                kind=label[1],
-                scope=label[2],
-                input=source,
-                axes=tuple(windows),
-                gridding_layer=next(filter(None, [f.gridded_by for f in fields]), None),
-                misaligned_by=next(filter(None, [f.misaligned_by for f in fields]), None),
-                data_dependent=any([f.data_dependent for f in fields]),  # noqa: C419  (short; a list is quicker)
-                unknown=any([f.unknown for f in fields]),  # noqa: C419  (short; a list is quicker)
-            )
+        return LayerField(
+            layer=label[0],
+            kind=label[1],
+            scope=label[2],
+            input=source,
+            axes=tuple(windows),
+            gridding_layer=next(filter(None, [f.gridded_by for f in fields]), None),
+            misaligned_by=next(filter(None, [f.misaligned_by for f in fields]), None),
+            data_dependent=any([f.data_dependent for f in fields]),  # noqa: C419  (short; a list is quicker)
+            unknown=any([f.unknown for f in fields]),  # noqa: C419  (short; a list is quicker)
         )
-    return tuple(found)
 
 
 def _window(field: AxisField, axis: int, extent: int, shape: Shape) -> AxisWindow:

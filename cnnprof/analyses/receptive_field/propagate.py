@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cnnprof.analyses.receptive_field.field import AxisField, join, pull, source
+from cnnprof.analyses.receptive_field.field import AxisField, pull, source
+from cnnprof.analyses.receptive_field.join import Joins
 from cnnprof.analyses.receptive_field.relations import Relations, identity, in_place_of, relations_of
 from cnnprof.ir import Graph, Op
 from cnnprof.ir.tensor import Shape
-from cnnprof.ops.window import Relation
+from cnnprof.ops.window import Axes, Relation, Same
 
 __all__ = ["Fields", "Propagation", "propagate", "spatial_axes"]
 
@@ -55,7 +56,9 @@ def spatial_axes(graph: Graph, name: str, relations: dict[str, Relations]) -> tu
     if shape is None or len(shape) < 3:
         return ()
     every = tuple(range(len(shape)))
-    reached: dict[str, Fields] = {name: {name: tuple(source(axis) for axis in every)}}
+    walk = _Walk(graph, relations)
+    reached = walk.fields
+    reached[name] = {name: tuple(source(axis) for axis in every)}
     for op in graph.ops:
         if not any(use in reached for use in op.present_inputs):
             continue
@@ -65,7 +68,7 @@ def spatial_axes(graph: Graph, name: str, relations: dict[str, Relations]) -> tu
             found = _axes_at(reached[first][name], sliding)
             if found:
                 return found
-        _visit(graph, op, reached, relations)
+        walk.visit(op)
     return every[2:]
 
 
@@ -94,51 +97,102 @@ def _run(
     relations: dict[str, Relations],
     ops: Sequence[Op],
 ) -> dict[str, Fields]:
-    fields: dict[str, Fields] = {
-        name: {name: tuple(source(axis) for axis in chosen)} for name, chosen in axes.items() if chosen
-    }
+    walk = _Walk(graph, relations)
+    for name, chosen in axes.items():
+        if chosen:
+            walk.fields[name] = {name: tuple(source(axis) for axis in chosen)}
     for op in ops:
-        _visit(graph, op, fields, relations)
-    return fields
+        walk.visit(op)
+    return walk.fields
 
 
-def _visit(graph: Graph, op: Op, fields: dict[str, Fields], relations: dict[str, Relations]) -> None:
-    read = [(index, name) for index, name in enumerate(op.inputs) if name is not None and name in fields]
-    if not read:
-        return
-    rows = relations.get(op.name)
-    if rows is None:
-        rows = relations[op.name] = relations_of(graph, op)
-    for output, row in zip(op.outputs, rows, strict=False):
-        if output is not None:
-            used = [
-                (index, relation, name)
-                for index, name in read
-                if index < len(row) and (relation := row[index]) is not None
-            ]
-            if len(used) == 1 and identity(used[0][1]):
-                fields[output] = fields[used[0][2]]
-                continue
-            made = _output_fields(graph, op, used, fields)
-            if made:
-                fields[output] = made
+class _Walk:
+    """Visits ops in execution order and fills ``fields``."""
 
+    def __init__(self, graph: Graph, relations: dict[str, Relations]) -> None:
+        self._graph, self._relations = graph, relations
+        self.fields: dict[str, Fields] = {}
+        self._joins = Joins()
+        # By id, each with what the id belongs to, so that it stays its.
+        self._followed: dict[int, tuple[object, frozenset[int] | None]] = {}
+        self._still: dict[int, tuple[object, frozenset[int] | None]] = {}
 
-def _output_fields(graph: Graph, op: Op, used: list[tuple[int, Relation, str]], fields: Mapping[str, Fields]) -> Fields:
-    joins = op.kind == "concat"
-    collected: dict[str, list[tuple[AxisField, ...]]] = {}
-    for index, relation, name in used:
-        shape = graph.tensors[name].shape or ()
-        for source_name, axis_fields in fields[name].items():
-            pulled = tuple([pull(field, relation, shape, keeps_all=joins) for field in axis_fields])
-            if any([field.is_global and not field.strands for field in pulled]):  # noqa: C419  (short; a list is quicker)
-                pulled = _with_local_path(op, index, shape, axis_fields, pulled)
-            collected.setdefault(source_name, []).append(pulled)
-    along = op.attributes.get("axis", -1) if op.kind in ("concat", "stack") else -1
-    return {
-        name: tuple(_joined([row[k] for row in rows], op.name, along) for k in range(len(rows[0])))
-        for name, rows in collected.items()
-    }
+    def visit(self, op: Op) -> None:
+        fields = self.fields
+        read = [(index, name) for index, name in enumerate(op.inputs) if name is not None and name in fields]
+        if not read:
+            return
+        rows = self._relations.get(op.name)
+        if rows is None:
+            rows = self._relations[op.name] = relations_of(self._graph, op)
+        for output, row in zip(op.outputs, rows, strict=False):
+            if output is not None:
+                used = [
+                    (index, relation, name)
+                    for index, name in read
+                    if index < len(row) and (relation := row[index]) is not None
+                ]
+                if len(used) == 1 and identity(used[0][1]):
+                    fields[output] = fields[used[0][2]]
+                    continue
+                made = self._output_fields(op, used)
+                if made:
+                    fields[output] = made
+
+    def _output_fields(self, op: Op, used: list[tuple[int, Relation, str]]) -> Fields:
+        collected: dict[str, list[tuple[AxisField, ...]]] = {}
+        for index, relation, name in used:
+            for source_name, axis_fields in self.fields[name].items():
+                collected.setdefault(source_name, []).append(self._pulled(op, index, relation, name, axis_fields))
+        along = op.attributes.get("axis", -1) if op.kind in ("concat", "stack") else -1
+        return {
+            name: tuple([self._joined([row[k] for row in rows], op.name, along) for k in range(len(rows[0]))])
+            for name, rows in collected.items()
+        }
+
+    def _pulled(
+        self, op: Op, index: int, relation: Relation, name: str, axis_fields: tuple[AxisField, ...]
+    ) -> tuple[AxisField, ...]:
+        still, followed = self._still_axes(relation), self._followed_axes(axis_fields)
+        if still is not None and followed is not None and followed <= still:
+            return axis_fields
+        shape = self._graph.tensors[name].shape or ()
+        keeps_all = op.kind == "concat"
+        pulled = tuple([pull(field, relation, shape, keeps_all=keeps_all) for field in axis_fields])
+        if any([field.is_global and not field.strands for field in pulled]):  # noqa: C419  (short; a list is quicker)
+            return _with_local_path(op, index, shape, axis_fields, pulled)
+        return pulled
+
+    def _still_axes(self, relation: Relation) -> frozenset[int] | None:
+        """The axes that stay where they are; None where it isn't a matter of axes."""
+        known = self._still.get(id(relation))
+        if known is None:
+            axes = None
+            if isinstance(relation, Axes):
+                rows = enumerate(relation.maps)
+                axes = frozenset([axis for axis, rule in rows if isinstance(rule, Same) and rule.axis == axis])
+            known = self._still[id(relation)] = (relation, axes)
+        return known[1]
+
+    def _followed_axes(self, fields: tuple[AxisField, ...]) -> frozenset[int] | None:
+        """The tensor's axes that these fields follow; None where pieces were concatenated along one."""
+        known = self._followed.get(id(fields))
+        if known is None:
+            axes = None
+            if all([field.mixed < 0 for field in fields]):  # noqa: C419  (short; a list is quicker)
+                axes = frozenset([d.axis for field in fields for strand in field.strands for d in strand.digits])
+            known = self._followed[id(fields)] = (fields, axes)
+        return known[1]
+
+    def _joined(self, rows: list[AxisField], op: str, along: int) -> AxisField:
+        field = rows[0] if len(rows) == 1 else self._joins.join(rows, op, concatenated=along)
+        if len(rows) > 1 and along >= 0 and field.exact and field is not rows[0]:
+            pieces = any(digit.axis == along for strand in field.strands for digit in strand.digits)
+            field = replace(field, exact=False) if pieces else field  # pieces laid end to end, not read together
+        holes = any([strand.window.has_holes for strand in field.strands])  # noqa: C419  (short; a list is quicker)
+        if holes != (field.gridded_by is not None):
+            field = replace(field, gridded_by=op if holes else None)
+        return field
 
 
 def _with_local_path(
@@ -151,14 +205,3 @@ def _with_local_path(
         replace(old, is_global=True) if new.is_global and not new.strands else new
         for old, new in zip(before, pulled, strict=True)
     )
-
-
-def _joined(rows: list[AxisField], op: str, along: int) -> AxisField:
-    field = rows[0] if len(rows) == 1 else join(rows, op, concatenated=along)
-    if len(rows) > 1 and along >= 0 and field.exact and field is not rows[0]:
-        pieces = any(digit.axis == along for strand in field.strands for digit in strand.digits)
-        field = replace(field, exact=False) if pieces else field  # pieces laid end to end, not read together
-    holes = any([strand.window.has_holes for strand in field.strands])  # noqa: C419  (short; a list is quicker)
-    if holes != (field.gridded_by is not None):
-        field = replace(field, gridded_by=op if holes else None)
-    return field

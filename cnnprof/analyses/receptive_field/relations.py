@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cnnprof.ir import Graph, Op, Tensor
 from cnnprof.ir.tensor import Shape
 from cnnprof.ops import table
@@ -24,22 +26,22 @@ def relations_of(graph: Graph, op: Op) -> Relations:
         return _unknown(graph, op)
     try:
         call = bind(graph, op)
-        found = tuple(() if name is None else spec.window(call, index) for index, name in enumerate(op.outputs))
+        found = [() if name is None else spec.window(call, index) for index, name in enumerate(op.outputs)]
     except RULE_FAILURES:
         return _unknown(graph, op)
-    tensors = call.inputs
-    return tuple(
-        [
-            tuple([None if t is None else _checked(relation, t) for t, relation in zip(tensors, row, strict=False)])
-            for row in found
-        ]
-    )
+    return tuple([_checked(row, call.inputs) for row in found])
 
 
-def _checked(relation: Relation | None, tensor: Tensor) -> Relation | None:
-    if isinstance(relation, Axes) and (tensor.shape is None or len(relation.maps) != len(tensor.shape)):
-        return UNKNOWN
-    return relation
+def _checked(row: Sequence[Relation | None], tensors: Sequence[Tensor | None]) -> tuple[Relation | None, ...]:
+    checked: list[Relation | None] = []
+    for tensor, relation in zip(tensors, row, strict=False):
+        if tensor is None or relation is None:
+            checked.append(None)
+        elif isinstance(relation, Axes) and (tensor.shape is None or len(relation.maps) != len(tensor.shape)):
+            checked.append(UNKNOWN)
+        else:
+            checked.append(relation)
+    return tuple(checked)
 
 
 def _unknown(graph: Graph, op: Op) -> Relations:

@@ -69,6 +69,13 @@ class LayerField:
     data_dependent: bool = False
     unknown: bool = False
 
+    def relabelled(self, layer: str, kind: str, scope: str) -> LayerField:
+        """The row of another layer that sees the same."""
+        return LayerField(
+            layer=layer, kind=kind, scope=scope, input=self.input, axes=self.axes, gridding_layer=self.gridding_layer,
+            misaligned_by=self.misaligned_by, data_dependent=self.data_dependent, unknown=self.unknown,
+        )  # fmt: skip
+
     @property
     def is_global(self) -> bool:
         return any(axis.is_global for axis in self.axes)
@@ -176,11 +183,16 @@ class ReceptiveFields:
 
     def layer_sections(self) -> dict[str, dict[str, Any]]:
         """``receptive_field`` objects by layer name: the first graph input's, others in ``other_inputs``."""
+        known: dict[object, dict[str, Any]] = {}  # layers that see the same share one object
         sections = {}
         for name, rows in self.by_layer.items():
-            section = rows[0].to_dict()
+            row = rows[0]
+            seen = (id(row.axes), row.input, row.gridding_layer, row.misaligned_by, row.data_dependent, row.unknown)
+            section = known.get(seen)
+            if section is None:
+                section = known[seen] = row.to_dict()
             if len(rows) > 1:
-                section["other_inputs"] = [row.to_dict() for row in rows[1:]]
+                section = {**section, "other_inputs": [row.to_dict() for row in rows[1:]]}
             sections[name] = section
         return sections
 
