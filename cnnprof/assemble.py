@@ -29,6 +29,7 @@ def profile_of(
     ``sections`` are top-level ones; ``totals`` joins the totals (``peak_bytes`` of the memory analysis).
     """
     source = graph.source
+    attributes = _Attributes()
     model = {
         "reference": source.reference,
         "name": source.name,
@@ -46,7 +47,8 @@ def profile_of(
         bounds=_bounds(costs),
         coverage=_coverage(costs),
         layers=tuple(
-            Layer(_layer(graph, op, row, layer_sections or {})) for op, row in zip(graph.ops, costs.rows, strict=True)
+            Layer(_layer(graph, op, row, layer_sections or {}, attributes))
+            for op, row in zip(graph.ops, costs.rows, strict=True)
         ),
         warnings=tuple(
             {"code": n.code, "message": n.message} | ({"layer": n.layer} if n.layer else {}) for n in graph.notes
@@ -99,7 +101,19 @@ def _coverage(costs: Complexity) -> dict[str, Any]:
     }
 
 
-def _layer(graph: Graph, op: Op, row: LayerCost, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+class _Attributes(dict[int, dict[str, Any]]):
+    """Attributes as JSON, by the identity of the object that many ops of a graph may share."""
+
+    def of(self, op: Op) -> dict[str, Any]:
+        found = self.get(id(op.attributes))
+        if found is None:
+            found = self[id(op.attributes)] = {key: _json(value) for key, value in op.attributes.items()}
+        return found
+
+
+def _layer(
+    graph: Graph, op: Op, row: LayerCost, sections: Mapping[str, Mapping[str, Any]], attributes: _Attributes
+) -> dict[str, Any]:
     data: dict[str, Any] = {
         "name": op.name,
         "kind": op.kind,
@@ -107,7 +121,7 @@ def _layer(graph: Graph, op: Op, row: LayerCost, sections: Mapping[str, Mapping[
         "scope": op.scope,
         "inputs": list(op.inputs),
         "outputs": [_tensor(graph.tensors[name]) for name in op.present_outputs],
-        "attributes": {key: _json(value) for key, value in op.attributes.items()},
+        "attributes": attributes.of(op),
         "parameters": row.parameters,
         "parameter_bytes": row.parameter_bytes,
         "activation_elements": row.activation_elements,

@@ -9,8 +9,10 @@ Canonical attributes, one entry per spatial axis in tensor order: ``kernel``, ``
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling, UncountableError
@@ -84,12 +86,16 @@ def side(symbol: str, sizes: Shape) -> tuple[str, list[int]]:
 def conv_formula(call: Call) -> Formula:
     """O(M²·K²·C_in·C_out/g); M is the output's side, for the transposed ones the input's."""
     transposed = "output_padding" in call.attributes
-    weight, kernel = call.shape(1), tuple(call.attr("kernel"))
+    kernel = tuple(call.attr("kernel"))
     axes = spatial_axes(call, len(kernel))
     shape = call.shape(0) if transposed else call.out_shape()
+    return _formula_of(shape, axes, call.shape(1), kernel, call.attr("groups"), transposed)
+
+
+@lru_cache(maxsize=1024)
+def _formula_of(shape: Shape, axes: Shape, weight: Shape, kernel: Shape, groups: int, transposed: bool) -> Formula:
     m_text, m_numbers = side("M", tuple(shape[axis] for axis in axes))
     k_text, k_numbers = side("K", kernel)
-    groups = call.attr("groups")
     inner = math.prod(weight[1:]) // max(1, math.prod(kernel))
     c_in, c_out = (weight[0], inner * groups) if transposed else (inner * groups, weight[0])
     batch = shape[0] if len(shape) == len(kernel) + 2 else 1
@@ -230,10 +236,18 @@ def _from_dynamic_pads(call: Call) -> Call:
 
 def from_aten(call: Call) -> Call:
     """convolution and its back ends' spellings; ``padding="same"`` puts the odd one at the end."""
-    kernel = call.shape(1)[2:]
+    extra = call.get("output_padding", 0) if is_transposed(call) else None
+    given = (call.get("stride", 1), call.get("padding", 0), call.get("dilation", 1), call.get("groups", 1), extra)
+    named = [tuple(value) if isinstance(value, list) else value for value in given]
+    return call.with_attributes(_aten_attributes(call.shape(1)[2:], *named))
+
+
+@lru_cache(maxsize=1024)
+def _aten_attributes(
+    kernel: Shape, stride: Any, given: Any, dilation: Any, groups: int, output_padding: Any
+) -> Mapping[str, Any]:
     rank = len(kernel)
-    dilation = per_axis(call.get("dilation", 1), rank)
-    given = call.get("padding", 0)
+    dilation = per_axis(dilation, rank)
     if isinstance(given, str):
         totals = [d * (k - 1) if given == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
         padding = tuple((total // 2, total - total // 2) for total in totals)
@@ -241,19 +255,19 @@ def from_aten(call: Call) -> Call:
         padding = tuple((p, p) for p in per_axis(given, rank))
     attributes = {
         "kernel": kernel,
-        "stride": per_axis(call.get("stride", 1), rank),
+        "stride": per_axis(stride, rank),
         "dilation": dilation,
         "padding": padding,
-        "groups": call.get("groups", 1),
+        "groups": groups,
     }
-    if is_transposed(call):
-        attributes["output_padding"] = per_axis(call.get("output_padding", 0), rank)
-    return call.with_attributes(attributes)
+    if output_padding is not None:
+        attributes["output_padding"] = per_axis(output_padding, rank)
+    return MappingProxyType(attributes)  # many ops share it
 
 
 def is_transposed(call: Call) -> bool:
-    name = call.op_type.rpartition(":")[2]
-    return bool(call.get("transposed", "transpose" in name))
+    stated = call.get("transposed")
+    return "transpose" in call.op_type.rpartition(":")[2] if stated is None else bool(stated)
 
 
 def _is_plain(call: Call) -> bool:

@@ -120,7 +120,7 @@ class Call:
         """This call in canonical form."""
         # Not dataclasses.replace: every op of every model passes here.
         chosen = self.inputs if inputs is None else inputs
-        return Call(self.op_type, chosen, self.outputs, attributes, self.opset)
+        return Call(self.op_type, chosen, self.outputs, attributes or NO_ATTRIBUTES, self.opset)
 
 
 @quick_init
