@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from cnnprof.errors import ModelError
 from cnnprof.frontends.torch import composites
 from cnnprof.frontends.torch import trace as trace_room
-from cnnprof.frontends.torch.direct import ROUTES, undisturbed
+from cnnprof.frontends.torch.direct import LEAVES, PASSING, ROUTES, undisturbed
 from cnnprof.ir import Graph
 
 Call = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Any]
@@ -111,14 +111,17 @@ def test_the_routes_are_really_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
     original = composites.Composites._directly
 
-    def watching(self: Any, route: Any, args: Any, kwargs: Any) -> Any:
-        made = original(self, route, args, kwargs)
+    def watching(self: Any, *arguments: Any, **kwargs: Any) -> Any:
+        made = original(self, *arguments, **kwargs)
         taken.append(made is not None)
         return made
 
-    monkeypatch.setattr(composites.Composites, "_directly", staticmethod(watching))
+    monkeypatch.setattr(composites.Composites, "_directly", watching)
     trace_room.trace(Calls(lambda x, w, g: F.relu(F.conv2d(x, w)) + 1), [(1, 4, 8, 8)])
     assert taken == [True, True, False]  # a number isn't a tensor: the dispatcher's
+    taken.clear()
+    trace_room.trace(nn.Sequential(nn.Conv2d(4, 6, 3), nn.Dropout(), nn.ReLU(), nn.Tanh()), [(1, 4, 8, 8)])
+    assert taken == [True, True]  # what passes makes no op, Tanh has no short cut
 
 
 @pytest.mark.parametrize(
@@ -189,3 +192,85 @@ def test_every_route_has_a_case() -> None:
         with Watch(), torch.no_grad():
             Calls(call)(torch.ones(1, 4, 8, 8))
     assert set(ROUTES) - used == set()
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "conv": lambda: nn.Conv2d(4, 6, (3, 1), stride=(2, 1), padding=(1, 0), dilation=2, groups=2),
+    "conv_same": lambda: nn.Conv2d(4, 6, 2, padding="same", bias=False),
+    "conv_reflected": lambda: nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"),
+    "batch_norm": lambda: nn.BatchNorm2d(4),
+    "batch_norm_plain": lambda: nn.BatchNorm2d(4, affine=False, momentum=None),
+    "batch_norm_of_the_batch": lambda: nn.BatchNorm2d(4, track_running_stats=False),
+    "layer_norm": lambda: nn.LayerNorm((8, 8)),
+    "layer_norm_bare": lambda: nn.LayerNorm(8, elementwise_affine=False),
+    "linear": lambda: nn.Linear(8, 3),
+    "linear_bare": lambda: nn.Linear(8, 3, bias=False),
+    "relu": lambda: nn.Sequential(nn.Tanh(), nn.ReLU(inplace=True), nn.ReLU()),
+    "silu": lambda: nn.Sequential(nn.Tanh(), nn.SiLU(inplace=True), nn.SiLU()),
+    "hard_swish": lambda: nn.Sequential(nn.Tanh(), nn.Hardswish(inplace=True), nn.Hardswish()),
+    "sigmoid": nn.Sigmoid,
+    "average": lambda: nn.Sequential(nn.AdaptiveAvgPool2d((2, 4)), nn.AdaptiveAvgPool2d(1)),
+    "average_of_one_axis": lambda: nn.AdaptiveAvgPool2d((None, 1)),
+    "passing": lambda: nn.Sequential(*(kind() for kind in PASSING)),
+    "hooked": lambda: nn.utils.weight_norm(nn.Conv2d(4, 6, 3)),
+    "normalised": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 3)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_without_its_python_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = LAYERS[name]()
+    quick = trace_room.trace(net, [(1, 4, 8, 8)])
+    monkeypatch.setattr(composites, "undisturbed", lambda: False)
+    assert whole(trace_room.trace(net, [(1, 4, 8, 8)])) == whole(quick)
+    with torch.no_grad():
+        real = net.eval()(torch.ones(1, 4, 8, 8))
+    made = quick.tensors[quick.outputs[0]]
+    assert (made.shape, made.dtype.value) == (tuple(real.shape), "float32")
+
+
+def test_every_short_cut_of_a_layer_has_a_case() -> None:
+    used = {type(part) for make in LAYERS.values() for part in make().modules()}
+    assert (set(LEAVES) | PASSING) - used == set()
+
+
+def test_a_layer_of_a_kind_of_its_own_runs_its_own_forward() -> None:
+    class Twice(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(super().forward(x))
+
+    assert [op.kind for op in trace_room.trace(Twice(4, 4, 1), [(1, 4, 8, 8)])] == ["conv", "conv"]
+    patched = nn.ReLU()
+    patched.forward = lambda x: x + x  # type: ignore[method-assign]
+    assert [op.kind for op in trace_room.trace(patched, [(1, 4, 8, 8)])] == ["add"]
+
+
+def test_a_function_mode_of_the_models_own_sees_the_calls_of_its_layers() -> None:
+    class Doubled(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = func(*args, **(kwargs or {}))
+            return found + found if func is torch.conv2d else found
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with Doubled():
+                return self.conv(x)
+
+    assert [(op.kind, op.scope) for op in trace_room.trace(Net(), [(1, 4, 8, 8)])] == [
+        ("conv", "conv"),
+        ("add", "conv"),
+    ]
+
+
+def test_what_a_layers_hooks_compute_is_the_layers() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU())
+    net[0].register_forward_pre_hook(lambda _layer, args: (args[0] * args[0],))
+    net[0].register_forward_hook(lambda _layer, _args, found: found.sigmoid())
+    assert [(op.kind, op.scope) for op in trace_room.trace(net, [(1, 4, 8, 8)])] == [
+        ("mul", "0"), ("conv", "0"), ("sigmoid", "0"), ("relu", "1"),
+    ]  # fmt: skip

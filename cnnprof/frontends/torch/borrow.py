@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,13 @@ from torch.nn.parameter import is_lazy
 
 from cnnprof.frontends.torch.substrate import Meta, Substrate
 
-__all__ = ["borrowed", "has_lazy", "named_parts", "random_state_kept", "weights_of"]
+__all__ = ["Parts", "borrowed", "has_lazy", "named_parts", "random_state_kept", "weights_of"]
 
 
-def named_parts(root: nn.Module) -> list[tuple[str, nn.Module]]:
+Parts = list[tuple[str, nn.Module]]
+
+
+def named_parts(root: nn.Module) -> Parts:
     """``root.named_modules()``: every module once, under its first path. Not a chain of generators as deep as the
     model, which costs as much as recording its layers."""
     if type(root).named_modules is not nn.Module.named_modules:
@@ -63,39 +66,48 @@ def random_state_kept() -> Iterator[None]:
 
 
 @contextmanager
-def borrowed(module: nn.Module, substrate: Substrate, *, training: bool) -> Iterator[None]:
+def borrowed(module: nn.Module, substrate: Substrate, *, training: bool) -> Iterator[Parts]:
     """Within the context ``module`` holds stand-ins of ``substrate`` and is in evaluation mode (training
-    mode if ``training``; a module that is in it already keeps the modes of its parts)."""
+    mode if ``training``; a module that is in it already keeps the modes of its parts). Gives its parts."""
     with random_state_kept():
-        parts = [part for _, part in named_parts(module)]
-        kept = [_Kept(part) for part in parts]
+        named = named_parts(module)
+        parts = [part for _, part in named]
+        kinds = _Containers()
+        kept = [_Kept(part, kinds) for part in parts]
         try:
             _set_mode(module, parts, training=training)
             if training or not _all_on(parts, substrate):
                 with torch.no_grad():
                     _replace(parts, substrate)
-            yield
+            yield named
         finally:
             for part in kept:
                 part.restore()
 
 
-_SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+_SCALARS = _PLAIN | {tuple}
+
+
+class _Containers(dict[type, bool]):
+    """Whether a type is one of the containers that are put back."""
+
+    def __missing__(self, kind: type) -> bool:
+        found = self[kind] = issubclass(kind, (dict, list, set)) and hasattr(kind, "copy")
+        return found
 
 
 class _Kept:
     """One module's attributes as they were found."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, is_container: Mapping[type, bool]) -> None:
         self._module = module
         self._class = module.__class__
         self._attributes = dict(module.__dict__)
+        containers = [value for value in self._attributes.values() if is_container[type(value)]]
         # Most are a module's hooks, and empty: nothing to copy.
-        self._containers = [
-            (value, value.copy() if value else ())
-            for value in self._attributes.values()
-            if type(value) not in _SCALARS and isinstance(value, (dict, list, set)) and hasattr(value, "copy")
-        ]
+        self._empty = [value for value in containers if not value]
+        self._filled = [(value, value.copy()) for value in containers if value]
 
     def restore(self) -> None:
         if self._module.__class__ is not self._class:
@@ -103,9 +115,9 @@ class _Kept:
         attributes = self._module.__dict__
         attributes.clear()
         attributes.update(self._attributes)
-        for container, contents in self._containers:
-            if not contents and not container:
-                continue
+        for container in [value for value in self._empty if value]:
+            container.clear()
+        for container, contents in self._filled:
             if isinstance(container, list):
                 container[:] = contents
             else:
@@ -136,20 +148,20 @@ def _all_on(parts: Sequence[nn.Module], substrate: Substrate) -> bool:
     )
 
 
-def has_lazy(module: nn.Module) -> bool:
+def has_lazy(parts: Parts) -> bool:
     """True if a weight has no shape yet."""
     return any(
         type(tensor) not in _USUAL and is_lazy(tensor)
-        for _, part in named_parts(module)
-        for tensor in (*part._parameters.values(), *part._buffers.values())
+        for _, part in parts
+        for held in (part._parameters, part._buffers)
+        for tensor in held.values()
         if tensor is not None
     )
 
 
-def weights_of(module: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
+def weights_of(parts: Parts) -> Iterator[tuple[str, torch.Tensor, bool]]:
     """(state-dict name, tensor, is a parameter) of each distinct parameter and buffer that has a shape."""
-    # As named_parameters and named_buffers do, but walking the modules once: the walk is most of their cost.
-    parts = named_parts(module)
+    # As named_parameters and named_buffers do, without a walk of its own: that is most of their cost.
     for is_parameter in (True, False):
         seen: set[int] = set()
         for path, part in parts:
@@ -172,8 +184,10 @@ def _replace(parts: Sequence[nn.Module], substrate: Substrate) -> None:
     for part in parts:
         if isinstance(part, torch.jit.ScriptModule):
             continue  # its tensors live in C++: the recorder replaces them as it meets them
-        for key, value in list(part.__dict__.items()):
-            if key in _BOOKKEEPING:
+        held = part.__dict__
+        for key in [key for key in held if key not in _BOOKKEEPING]:
+            value = held[key]
+            if type(value) in _PLAIN:
                 continue
             if key in ("_parameters", "_buffers"):
                 for name, tensor in value.items():  # replaced values leave a dict's order and size alone
@@ -182,7 +196,7 @@ def _replace(parts: Sequence[nn.Module], substrate: Substrate) -> None:
             elif isinstance(value, (torch.Tensor, list, tuple, dict)):
                 changed = stand_ins.inside(value)
                 if changed is not value:
-                    part.__dict__[key] = changed
+                    held[key] = changed
 
 
 _USUAL = frozenset({torch.Tensor, nn.Parameter})  # no lazy ones
@@ -198,7 +212,14 @@ class _StandIns:
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor | None = self._made.get(id(tensor))
-        if made is None:
+        if made is None and type(tensor) is nn.Parameter and self._on_meta:
+            made = self._make(tensor)
+            made.__class__ = nn.Parameter  # as its constructor would, without its Python
+            if tensor.requires_grad:
+                made.requires_grad = True
+            self._made[id(tensor)] = made
+            self._originals.append(tensor)
+        elif made is None:
             lazy = type(tensor) not in _USUAL and is_lazy(tensor)
             made = self._lazy(tensor) if lazy else self._make(tensor)
             if lazy:
@@ -237,7 +258,7 @@ class _StandIns:
             return self._substrate.like(tensor)
         storage = tensor.untyped_storage()
         nbytes = storage.nbytes()
-        whole = nbytes == tensor.numel() * tensor.element_size()
+        whole = nbytes == tensor.nbytes
         base = self._storages.get(storage._cdata)
         if base is None:
             base = self._substrate.like(tensor) if whole else torch.empty(nbytes, dtype=torch.uint8, device="meta")

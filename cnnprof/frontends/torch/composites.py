@@ -13,12 +13,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F  # noqa: N812  (the field's name for it)
 from torch.overrides import TorchFunctionMode
 
-from cnnprof.frontends.torch.direct import ROUTES, Route, undisturbed
+from cnnprof.frontends.torch.direct import LEAVES, PASSING, ROUTES, Direct, as_made, undisturbed
 from cnnprof.frontends.torch.recorder import Recorder
+from cnnprof.frontends.torch.repeats import Repeats
 from cnnprof.frontends.torch.schema import bind_arguments, plan_of
+from cnnprof.frontends.torch.scopes import LeafCall
 from cnnprof.frontends.torch.shapes import adaptive_average, attention, linear
 from cnnprof.ops.table import lookup
 
@@ -70,6 +73,7 @@ class Composites(TorchFunctionMode):
     def __init__(self, recorder: Recorder | None) -> None:
         super().__init__()
         self._recorder = recorder
+        self._opened: dict[Any, Callable[..., Any]] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -78,15 +82,18 @@ class Composites(TorchFunctionMode):
         if id(func) not in _SPECIAL:  # by id: some callables have no hash
             return func(*args, **kwargs)
         if func in _OPENED:
+            opened = self._opened.get(func)
+            if opened is None:
+                opened = self._opened[func] = _opened(func)
             with self:
-                return _opened(func)(*args, **kwargs)
+                return opened(*args, **kwargs)
         if self._recorder is None:
             if func is F.scaled_dot_product_attention:
                 return _attention(args, kwargs)
             return func(*args, **kwargs)
         route = ROUTES.get(func)
         if route is not None:
-            made = self._directly(self._recorder, route, args, kwargs)
+            made = self._directly(route, *args, **kwargs)
             return func(*args, **kwargs) if made is None else made
         overload = self._overload(func, args)
         if overload is None:
@@ -107,30 +114,51 @@ class Composites(TorchFunctionMode):
         self._recorder.record(plan, bind_arguments(plan, args, kwargs), result)
         return result
 
-    @staticmethod
-    def _directly(recorder: Recorder, route: Route, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def leaf(self, layer: nn.Module) -> LeafCall | None:
+        """The short cut for a layer that is one call, or at inference none; None for any other."""
+        if self._recorder is None or not as_made(layer):
+            return None
+        if type(layer) in PASSING:
+            return lambda x: None if layer.training else x
+        found = LEAVES[type(layer)]
+
+        def short(x: Any) -> Any:
+            if torch._C._len_torch_function_stack() != 1:
+                return None
+            # With the modes on, every look at a tensor's shape would come to this one.
+            with torch._C.DisableTorchFunction():
+                return self._directly(found, layer, x)
+
+        return short
+
+    def _directly(self, route: Callable[..., Direct | None], *args: Any, **kwargs: Any) -> Any:
         """The result of a call recorded past the dispatcher; None where that isn't possible."""
-        if recorder.is_muted or not recorder.on_meta or not undisturbed():
+        recorder = self._recorder
+        if recorder is None or recorder.is_muted or not recorder.on_meta or not undisturbed():
             return None
         try:
             direct = route(*args, **kwargs)
-        except TypeError:  # wrong arguments, or a spelling with more of them
+        except (AttributeError, KeyError, TypeError):  # wrong arguments, or a spelling with more of them
             return None
         if direct is None:
             return None
         overload, arguments, rule = direct
         plan = plan_of(overload)
-        bound = bind_arguments(plan, arguments, {})
-        if not all([t is None or type(t) in _USUAL for t in bound.tensors]):  # noqa: C419  (short; a list is quicker)
-            return None
-        try:
-            with torch._C._DisableTorchDispatch():
+        with torch._C._DisableTorchDispatch():
+            key = Repeats.key(plan, arguments)
+            again = None if key is None else recorder.repeat(key, plan, arguments)
+            if again is not None:
+                return again
+            bound = bind_arguments(plan, arguments, {})
+            if not all([t is None or type(t) in _USUAL for t in bound.tensors]):  # noqa: C419  (short; a list is quicker)
+                return None
+            try:
                 result = rule(*arguments)
-        except (AttributeError, TypeError, ValueError):  # no tensors, say: torch's own error is better
-            return None
-        if result is None:
-            return None
-        recorder.record(plan, bound, result)
+            except (AttributeError, TypeError, ValueError):  # no tensors, say: torch's own error is better
+                return None
+            if result is None:
+                return None
+            recorder.record(plan, bound, result, key)
         return result[0] if isinstance(result, tuple) else result
 
     @staticmethod

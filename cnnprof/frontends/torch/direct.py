@@ -3,7 +3,7 @@
 A call that reaches the dispatcher costs more on the way there and back than recording it does. For those here
 the ATen call that it comes to and its result on meta tensors are known beforehand, in inference, with nothing else
 (autocast, vmap, another mode) in between. Each route gives the ATen call and the rule for its result, or declines
-(None).
+(None). So does each leaf for a layer that is one such call: then the layer's Python isn't run either.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F  # noqa: N812  (the field's name for it)
 
-from cnnprof.frontends.torch.shapes import RULES, plain_batch_norm, plain_convolution
+from cnnprof.frontends.torch.shapes import RULES, adaptive_average, linear, plain_batch_norm, plain_convolution
 
-__all__ = ["ROUTES", "Route", "undisturbed"]
+__all__ = ["LEAVES", "PASSING", "ROUTES", "Direct", "Route", "as_made", "undisturbed"]
 
 _aten = torch.ops.aten
 # (overload, its arguments in order, rule for its result)
@@ -26,16 +27,18 @@ Route = Callable[..., Direct | None]
 
 def undisturbed() -> bool:
     """True if a call goes straight to the recorder, as it is."""
-    return (
-        not torch.is_grad_enabled()
-        and torch._C._len_torch_dispatch_stack() == 1
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and not torch._C._is_any_autocast_enabled()
-    )
+    return not _grad_enabled() and _dispatch_modes() == 1 and _functorch_level() is None and not _autocast_enabled()
+
+
+# Bound once: every recorded call asks.
+_grad_enabled = torch.is_grad_enabled
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_functorch_level = torch._C._functorch.peek_interpreter_stack
+_autocast_enabled = torch._C._is_any_autocast_enabled
 
 
 def _pair(value: Any) -> Any:
-    return [value, value] if isinstance(value, int) else list(value)
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def _conv2d(
@@ -50,7 +53,7 @@ def _conv2d(
     if isinstance(padding, str):
         return None
     window = (_pair(stride), _pair(padding), _pair(dilation))
-    return _aten.convolution.default, (input, weight, bias, *window, False, [0, 0], groups), plain_convolution
+    return _aten.convolution.default, (input, weight, bias, *window, False, (0, 0), groups), plain_convolution
 
 
 def _batch_norm(
@@ -74,28 +77,35 @@ def _layer_norm(
     bias: torch.Tensor | None = None,
     eps: float = 1e-5,
 ) -> Direct | None:
-    overload = _aten.native_layer_norm.default
-    return overload, (input, list(normalized_shape), weight, bias, eps), RULES[overload]
+    return _aten.native_layer_norm.default, (input, tuple(normalized_shape), weight, bias, eps), _LAYER_NORM
+
+
+# Rules are looked up beforehand: an overload's hash is Python.
+_LAYER_NORM = RULES[_aten.native_layer_norm.default]
+_CAT = RULES[_aten.cat.default]
 
 
 def _activation(plain: Any, in_place: Any) -> Route:
+    rule, rule_in_place = RULES[plain], RULES[in_place]
+
     def route(input: torch.Tensor, inplace: bool = False) -> Direct | None:
-        overload = in_place if inplace else plain
-        return overload, (input,), RULES[overload]
+        return (in_place, (input,), rule_in_place) if inplace else (plain, (input,), rule)
 
     return route
 
 
 def _unary(overload: Any) -> Route:
-    return lambda input: (overload, (input,), RULES[overload])
+    rule = RULES[overload]
+    return lambda input: (overload, (input,), rule)
 
 
 def _binary(overload: Any) -> Route:
-    return lambda input, other: (overload, (input, other), RULES[overload])
+    rule = RULES[overload]
+    return lambda input, other: (overload, (input, other), rule)
 
 
 def _cat(tensors: Any, dim: int = 0) -> Direct | None:
-    return _aten.cat.default, (list(tensors), dim), RULES[_aten.cat.default]
+    return _aten.cat.default, (list(tensors), dim), _CAT
 
 
 _T = torch.Tensor  # its operators (+, *, +=) come as these methods
@@ -113,3 +123,62 @@ ROUTES: dict[Any, Route] = {
     _T.add_: _binary(_aten.add_.Tensor),
     **dict.fromkeys((torch.cat, torch.concat), _cat),
 }
+
+
+Leaf = Callable[[Any, torch.Tensor], Direct | None]
+
+
+# Parameters and buffers are taken from where a module keeps them: asked for by attribute, Python looks for them. A
+# layer that keeps them elsewhere raises KeyError, and runs as it does.
+
+
+def _conv2d_layer(layer: nn.Conv2d, x: torch.Tensor) -> Direct | None:
+    if layer.padding_mode != "zeros":
+        return None
+    held = layer._parameters
+    return _conv2d(x, held["weight"], held["bias"], layer.stride, layer.padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
+
+
+def _batch_norm_layer(layer: nn.BatchNorm2d, x: torch.Tensor) -> Direct | None:
+    held, running = layer._parameters, layer._buffers
+    if layer.training or running["running_mean"] is None:
+        return None
+    statistics = (running["running_mean"], running["running_var"])
+    return _batch_norm(x, *statistics, held["weight"], held["bias"], False, layer.momentum or 0.0, layer.eps)
+
+
+def _layer_norm_layer(layer: nn.LayerNorm, x: torch.Tensor) -> Direct | None:
+    held = layer._parameters
+    return _layer_norm(x, layer.normalized_shape, held["weight"], held["bias"], layer.eps)
+
+
+def _linear_layer(layer: nn.Linear, x: torch.Tensor) -> Direct | None:
+    held = layer._parameters
+    return _aten.linear.default, (x, held["weight"], held["bias"]), linear
+
+
+def _adaptive_average_layer(layer: nn.AdaptiveAvgPool2d, x: torch.Tensor) -> Direct | None:
+    return _aten.adaptive_avg_pool2d.default, (x, layer.output_size), adaptive_average
+
+
+# Layers by their very type (a subclass may do more), as they run on one tensor.
+LEAVES: dict[type[nn.Module], Leaf] = {
+    nn.Conv2d: _conv2d_layer,
+    nn.BatchNorm2d: _batch_norm_layer,
+    nn.LayerNorm: _layer_norm_layer,
+    nn.Linear: _linear_layer,
+    nn.AdaptiveAvgPool2d: _adaptive_average_layer,
+    nn.ReLU: lambda layer, x: ROUTES[F.relu](x, layer.inplace),
+    nn.SiLU: lambda layer, x: ROUTES[F.silu](x, layer.inplace),
+    nn.Hardswish: lambda layer, x: ROUTES[F.hardswish](x, layer.inplace),
+    nn.Sigmoid: lambda _layer, x: ROUTES[torch.sigmoid](x),
+}
+# What gives back what it was given, at inference.
+PASSING: frozenset[type[nn.Module]] = frozenset({nn.Identity, nn.Dropout})
+_FORWARDS = {kind: kind.forward for kind in (*LEAVES, *PASSING)}
+
+
+def as_made(layer: nn.Module) -> bool:
+    """True for a layer with a short cut whose forward nobody has replaced."""
+    kind = type(layer)
+    return kind in _FORWARDS and kind.forward is _FORWARDS[kind] and "forward" not in layer.__dict__

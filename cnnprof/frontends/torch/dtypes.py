@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 
@@ -63,9 +63,8 @@ ONE_DTYPE: Mapping[str, tuple[int, int]] = {
 _REDUCED = frozenset({torch.float16, torch.bfloat16})
 
 
-def check_one_dtype(base: str, tensors: Sequence[torch.Tensor | None]) -> None:
+def check_one_dtype(base: str, first: torch.Tensor | None, second: torch.Tensor | None) -> None:
     """Raise what a real run of ``base`` would. Norms may keep float32 weights for reduced-precision data."""
-    first, second = (tensors[index] for index in ONE_DTYPE[base])
     if first is None or second is None or first.dtype is second.dtype:
         return
     mixed_norm = base.endswith("norm") and first.dtype in _REDUCED and second.dtype is torch.float32

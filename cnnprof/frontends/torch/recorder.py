@@ -10,15 +10,17 @@ from __future__ import annotations
 import gc
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnprof.frontends.torch.dtypes import ONE_DTYPE, check_one_dtype, ir_dtype
+from cnnprof.frontends.torch.dtypes import check_one_dtype
+from cnnprof.frontends.torch.records import record_of, results_of, tensors_of, unnamed
 from cnnprof.frontends.torch.refresh import refresh_attributes
+from cnnprof.frontends.torch.repeats import Repeats
 from cnnprof.frontends.torch.schema import Bound, Plan, bind_arguments, plan_of
 from cnnprof.frontends.torch.scopes import Scopes
 from cnnprof.frontends.torch.shapes import RULES
@@ -32,8 +34,6 @@ __all__ = ["Recorder"]
 
 # Constants up to this many elements are computed for real, so that shapes that depend on them are known.
 _SMALL = 1 << 16
-# The same data under another name: no op.
-_ALIASES = frozenset({"aten:detach.default", "aten:detach_.default", "aten:lift_fresh.default", "aten:alias.default"})
 _FACTORIES_BY_SIZE = frozenset({"empty", "zeros", "ones", "full", "rand", "randn"})
 
 
@@ -55,6 +55,7 @@ class Recorder(TorchDispatchMode):
         self._substrate = substrate
         self._weights = weights
         self._muted = 0
+        self._repeats = Repeats()
         self.on_meta = isinstance(substrate, Meta)
         # By id: an overload's hash is Python. RULES keeps them alive.
         self._rules = {id(overload): rule for overload, rule in RULES.items()} if self.on_meta else {}
@@ -72,12 +73,14 @@ class Recorder(TorchDispatchMode):
 
     def declare(self, tensor: torch.Tensor, name: str, role: Role) -> str:
         """Name a tensor that the model holds or is given; the one already known keeps its name."""
-        entry = self.ledger.find(tensor)
-        if entry is not None:
-            return entry.name
+        found = self.ledger.find(tensor)
+        if found is not None:
+            return found.name
         name = self.builder.unique_tensor_name(name)
-        record, nbytes = self.ledger.place(tensor, name, name)
-        self.builder.add_tensor(_record(tensor, name, record.name, role))
+        # What is held throughout has no end to watch for.
+        watched = role is not Role.PARAMETER and role is not Role.BUFFER
+        record, nbytes = self.ledger.place(tensor, name, name, watched=watched)
+        self.builder.add_tensor(record_of(tensor, name, record.name, role))
         if nbytes is not None:
             # Always stated: a view that repeats it (expand) may look larger later on.
             self.builder.set_storage_bytes(record.name, nbytes)
@@ -111,7 +114,7 @@ class Recorder(TorchDispatchMode):
             op_name = self.builder.unique_op_name(base)
             record = self.ledger.storage(tensor)
             storage = record.name if record else op_name
-            made = _record(tensor, self.builder.unique_tensor_name(op_name), storage, Role.ACTIVATION)
+            made = record_of(tensor, self.builder.unique_tensor_name(op_name), storage, Role.ACTIVATION)
             scope = self._scopes.current
             read = (name, write.name)
             op = Op(op_name, "refresh", "torch:refresh", read, (made.name,), attributes, scope, phase=self.phase)
@@ -130,7 +133,7 @@ class Recorder(TorchDispatchMode):
         bound = None
         if self._muted == 0:
             bound = bind_arguments(plan, args, kwargs)
-        foreign = self._has_foreign(_tensors(args, kwargs) if bound is None else bound.tensors)
+        foreign = self._has_foreign(tensors_of(args, kwargs) if bound is None else bound.tensors)
         if foreign and bound is None:
             bound = bind_arguments(plan, args, kwargs)
         if foreign and not self._is_constant_call(args, kwargs):
@@ -152,28 +155,61 @@ class Recorder(TorchDispatchMode):
             self.record(plan, bound, result)
         return result
 
-    def record(self, plan: Plan, bound: Bound, result: Any) -> None:
-        """Add the op of a call that has just run with these (original) arguments."""
-        outputs = _results(result)
-        if plan.base in ONE_DTYPE:
-            check_one_dtype(plan.base, bound.tensors)
-        if plan.op_type in _ALIASES and bound.tensors[0] is not None:
+    def record(self, plan: Plan, bound: Bound, result: Any, key: Hashable | None = None) -> None:
+        """Add the op of a call that has just run with these (original) arguments. With a ``key`` of
+        :meth:`Repeats.key` the next call like it can be a :meth:`repeat`."""
+        outputs = results_of(result)
+        if plan.one_dtype is not None:
+            check_one_dtype(plan.base, *[bound.tensors[place] for place in plan.one_dtype])
+        if plan.is_alias and bound.tensors[0] is not None:
             self._alias(bound.tensors[0], outputs)
             return
         if not any(isinstance(t, torch.Tensor) for t in outputs):
             outputs = list(bound.written)
         if self._makes_nothing(plan, bound, outputs):
             return
-        inputs = tuple([None if t is None else self.name_of(t) for t in bound.tensors])
-        kind, attributes, inputs = self._canonical(plan, bound, inputs, outputs)
+        given = self._names_of(bound.tensors)
+        results = tuple([None if t is None else unnamed(t) for t in outputs])
+        kind, attributes, inputs = self._canonical(plan, bound, given, results)
+        if key is not None and inputs is given:
+            roles = self._roles_of(inputs)
+            self._repeats.put(key, kind, attributes, results, outputs, roles, in_place=bool(bound.written))
+        self._add(plan, kind, attributes, inputs, outputs, results, bound.written)
+
+    def repeat(self, key: Hashable, plan: Plan, arguments: tuple[Any, ...]) -> torch.Tensor | None:
+        """Record a call like one before and give its (first) result; None if there was none."""
+        known = self._repeats.get(key)
+        if known is None:
+            return None
+        count = len(arguments)
+        inputs = self._names_of([arguments[place] if place < count else None for place in plan.tensor_places])
+        if self._roles_of(inputs) != known.roles:
+            return None
+        outputs = known.run(arguments)
+        written = () if known.made is not None else (arguments[0],)
+        self._add(plan, known.kind, known.attributes, inputs, outputs, known.results, written)
+        return outputs[0]
+
+    def _names_of(self, tensors: Sequence[torch.Tensor | None]) -> tuple[str | None, ...]:
+        current = self.ledger.current_name
+        return tuple([None if t is None else current(t) or self.name_of(t) for t in tensors])
+
+    def _roles_of(self, names: Sequence[str | None]) -> list[Role | None]:
+        known = self.builder.tensors
+        return [None if name is None else known[name].role for name in names]
+
+    def _add(
+        self, plan: Plan, kind: str, attributes: Mapping[str, Any], inputs: tuple[str | None, ...],
+        outputs: Sequence[torch.Tensor | None], results: Sequence[Tensor | None], written: Sequence[torch.Tensor],
+    ) -> None:  # fmt: skip
         scope = self._scope()
         base = plan.base if kind == UNKNOWN_KIND else kind
         if self.phase != "forward":
             base = f"{self.phase}/{base}"
         name = self.builder.unique_op_name(f"{scope}/{base}" if scope else base)
-        made = self._outputs(name, bound, outputs)
-        results = tuple([None if tensor is None else tensor.name for tensor in made])
-        op = Op(name, kind, plan.op_type, inputs, results, attributes, scope, phase=self.phase)
+        made = self._outputs(name, written, outputs, results)
+        names = tuple([None if tensor is None else tensor.name for tensor in made])
+        op = Op(name, kind, plan.op_type, inputs, names, attributes, scope, phase=self.phase)
         self.builder.add_op(op, [tensor for tensor in made if tensor is not None])
 
     def _has_foreign(self, tensors: Iterable[torch.Tensor | None]) -> bool:
@@ -199,13 +235,13 @@ class Recorder(TorchDispatchMode):
     # -- from a call to an op ---------------------------------------------------------------------------
 
     def _canonical(
-        self, plan: Plan, bound: Bound, inputs: tuple[str | None, ...], outputs: Sequence[torch.Tensor | None]
+        self, plan: Plan, bound: Bound, inputs: tuple[str | None, ...], results: tuple[Tensor | None, ...]
     ) -> tuple[str, Mapping[str, Any], tuple[str | None, ...]]:
         known = self.builder.tensors
         call = Call(
             plan.op_type,
             tuple([None if name is None else known[name] for name in inputs]),
-            tuple([None if t is None else Tensor("", tuple(t.shape), ir_dtype(t.dtype)) for t in outputs]),
+            results,
             bound.attributes,
         )
         try:
@@ -220,17 +256,20 @@ class Recorder(TorchDispatchMode):
             return entry.kind, canonical.attributes, inputs
         return entry.kind, canonical.attributes, tuple([None if t is None else t.name for t in canonical.inputs])
 
-    def _outputs(self, op_name: str, bound: Bound, outputs: Sequence[torch.Tensor | None]) -> list[Tensor | None]:
+    def _outputs(
+        self, op_name: str, writes: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor | None],
+        results: Sequence[Tensor | None],
+    ) -> list[Tensor | None]:  # fmt: skip
         """Records of an op's results: a written tensor gets a new name in the storage it had, a view
         the storage it looks into, anything else memory of its own."""
         made: list[Tensor | None] = []
         several = len(outputs) > 1 and sum([t is not None for t in outputs]) > 1
-        for index, tensor in enumerate(outputs):
-            if tensor is None:
+        for index, (tensor, result) in enumerate(zip(outputs, results, strict=True)):
+            if tensor is None or result is None:
                 made.append(None)
                 continue
             name = self.builder.unique_tensor_name(f"{op_name}:{index}" if several else op_name)
-            written = self._original(tensor, bound.written) if bound.written else None
+            written = self._original(tensor, writes) if writes else None
             storage: StorageRecord | None
             if written is not None:
                 self.ledger.wrote(tensor, name)
@@ -241,7 +280,8 @@ class Recorder(TorchDispatchMode):
                 storage, nbytes = self.ledger.place(tensor, name, name)
                 if nbytes is not None:
                     self.builder.set_storage_bytes(storage.name, nbytes)
-            made.append(_record(tensor, name, storage.name if storage else name, Role.ACTIVATION))
+            at = "" if storage is None or storage.name == name else storage.name
+            made.append(Tensor(name, result.shape, result.dtype, Role.ACTIVATION, storage=at, layout=result.layout))
         return made
 
     def _original(self, result: torch.Tensor, written: Sequence[torch.Tensor]) -> torch.Tensor | None:
@@ -256,7 +296,7 @@ class Recorder(TorchDispatchMode):
 
     def _makes_nothing(self, plan: Plan, bound: Bound, outputs: list[torch.Tensor | None]) -> bool:
         """True for calls that are no op: no tensor comes out, or only one that went in, untouched."""
-        if plan.base.endswith("batch_norm") and not bound.attributes.get("training"):
+        if plan.is_batch_norm and not bound.attributes.get("training"):
             # At inference nothing is saved; what stands there is a placeholder.
             outputs[1:] = [None] * len(outputs[1:])
         present = [t for t in outputs if t is not None]
@@ -264,8 +304,13 @@ class Recorder(TorchDispatchMode):
             return True
         if bound.written:
             return False
-        given = set(map(id, bound.tensors))
-        return all([id(t) in given for t in present])  # noqa: C419  (short; a list is quicker)
+        for tensor in present:
+            for given in bound.tensors:
+                if given is tensor:
+                    break
+            else:
+                return False
+        return True
 
     def _alias(self, source: torch.Tensor, outputs: Sequence[torch.Tensor | None]) -> None:
         name = self.name_of(source)
@@ -293,7 +338,7 @@ class Recorder(TorchDispatchMode):
         if not isinstance(self._substrate, Meta):
             return False
         elements = 0
-        for tensor in _tensors(args, kwargs):
+        for tensor in tensors_of(args, kwargs):
             if tensor.is_meta or tensor.device.type != "cpu":
                 return False
             storage = self.ledger.storage(tensor)
@@ -347,42 +392,3 @@ class Recorder(TorchDispatchMode):
 
 def _no_recording() -> Any:
     return torch.utils._python_dispatch._disable_current_modes()
-
-
-def _tensors(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    for value in (*args, *kwargs.values()) if kwargs else args:
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif isinstance(value, (list, tuple)):
-            found += [item for item in value if isinstance(item, torch.Tensor)]
-    return found
-
-
-def _results(result: Any) -> list[torch.Tensor | None]:
-    if isinstance(result, torch.Tensor):
-        return [result]
-    if isinstance(result, (list, tuple)):
-        return [item if isinstance(item, torch.Tensor) else None for item in result]
-    return []
-
-
-def _record(tensor: torch.Tensor, name: str, storage: str, role: Role) -> Tensor:
-    return Tensor(
-        name,
-        tuple(tensor.shape),
-        ir_dtype(tensor.dtype),
-        role,
-        storage="" if storage == name else storage,
-        layout="channels_last" if tensor.dim() in _CHANNELS_LAST and is_channels_last(tensor) else None,
-    )
-
-
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
-def is_channels_last(tensor: torch.Tensor) -> bool:
-    """True if a 4-D or 5-D tensor lies channels-last and not just by having one channel or position."""
-    if tensor.layout is not torch.strided or tensor.is_contiguous():
-        return False
-    return tensor.is_contiguous(memory_format=_CHANNELS_LAST[tensor.dim()])

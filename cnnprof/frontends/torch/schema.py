@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
-from cnnprof.frontends.torch.dtypes import ir_dtype
+from cnnprof.frontends.torch.dtypes import ONE_DTYPE, ir_dtype
 from cnnprof.ir.record import quick_init
 
 __all__ = ["Bound", "Plan", "bind_arguments", "plan_of"]
 
+# The same data under another name: no op.
+_ALIASES = frozenset({"aten:detach.default", "aten:detach_.default", "aten:lift_fresh.default", "aten:alias.default"})
 # Where a result lands says nothing about what it costs.
 _DROPPED = frozenset({"device", "layout", "pin_memory", "generator", "non_blocking", "cudnn_enabled"})
 
@@ -35,6 +37,12 @@ class Plan:
     base: str  # "convolution", without in-place and private underscores
     arguments: tuple[_Argument, ...]
     writes: bool
+    one_dtype: tuple[int, int] | None  # places of the two tensors that must be of one type
+    is_alias: bool
+    is_batch_norm: bool
+    # Where a call gives every argument by position: places of the tensors, places and names of the attributes.
+    tensor_places: tuple[int, ...]
+    attribute_places: tuple[tuple[int, str], ...]
 
 
 @quick_init
@@ -75,20 +83,38 @@ def _make_plan(overload: Any) -> Plan:
     )
     namespace, _, name = schema.name.partition("::")
     overload_name = schema.overload_name or "default"
+    op_type, base = f"{namespace}:{name}.{overload_name}", name.strip("_")
     return Plan(
-        op_type=f"{namespace}:{name}.{overload_name}",
-        base=name.strip("_"),
+        op_type=op_type,
+        base=base,
         arguments=arguments,
         writes=any(argument.written for argument in arguments),
+        one_dtype=ONE_DTYPE.get(base),
+        is_alias=op_type in _ALIASES,
+        is_batch_norm=base.endswith("batch_norm"),
+        tensor_places=tuple(place for place, argument in enumerate(arguments) if argument.is_tensor),
+        attribute_places=tuple(
+            (place, argument.name)
+            for place, argument in enumerate(arguments)
+            if not argument.is_tensor and not argument.dropped
+        ),
     )
 
 
 def bind_arguments(plan: Plan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:  # noqa: PLR0912
     """Sort a call's arguments; a number in a tensor's place is an attribute under its schema name."""
+    given = len(args)
+    if given == len(plan.arguments) and not plan.writes:
+        direct = tuple([args[place] for place in plan.tensor_places])
+        if all([t is None or isinstance(t, torch.Tensor) for t in direct]):  # noqa: C419  (short; a list is quicker)
+            named = {
+                name: value if type(value := args[place]) in _PLAIN else _plain(value)
+                for place, name in plan.attribute_places
+            }
+            return Bound(direct, named, ())
     tensors: list[torch.Tensor | None] = []
     attributes: dict[str, Any] = {}
     written: list[torch.Tensor] = []
-    given = len(args)
     for index, argument in enumerate(plan.arguments):
         if index < given:
             value = args[index]
@@ -122,6 +148,8 @@ _PLAIN = frozenset({type(None), bool, int, float, str, complex})
 
 def _plain(value: Any) -> Any:
     """Attributes as data: tuples, numbers, strings; no torch object outlives the trace."""
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is int and type(value[1]) is int:
+        return value  # strides, paddings, kernels
     if value is None or isinstance(value, (bool, int, float, str, complex)):
         return value
     if isinstance(value, (list, tuple)):

@@ -3,58 +3,92 @@
 from __future__ import annotations
 
 import threading
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 
-__all__ = ["Scopes"]
+from cnnprof.frontends.torch.borrow import Parts
+
+__all__ = ["LeafCall", "Scopes"]
+
+# What a layer's call with one positional argument comes to; None where the layer's own forward is needed.
+LeafCall = Callable[[Any], Any]
 
 
 class Scopes:
     """While entered, ``current`` is the path ("layer1/0/conv1") of the innermost module being called.
 
-    torch's own global forward hooks tell it; they are gone again on exit. A module known under two
-    names keeps the first; one that isn't part of the model runs under its caller's path.
+    Each part gets a ``forward`` of its own that says where it is and calls the class's: torch's global hooks would
+    tell as well, but send every call of every module the long way round. Parts with hooks of their own get two more
+    of theirs, so that what those hooks compute is theirs too. ``leaf`` may give a short cut for a part.
+    A module known under two names keeps the first; one that isn't part of the model runs under its caller's path.
     """
 
-    def __init__(self, root: nn.Module) -> None:
-        self._paths: dict[int, str] = {}
-        for name, module in root.named_modules(remove_duplicate=False):
-            self._paths.setdefault(id(module), name.replace(".", "/"))
-        self._stack: list[tuple[int, str]] = []
+    def __init__(self, parts: Parts) -> None:
+        self._parts = [(module, name.replace(".", "/")) for name, module in parts]
+        self.leaf: Callable[[nn.Module], LeafCall | None] | None = None
         self._thread = threading.get_ident()
-        self._handles: list[Any] = []
+        self._undo: list[Callable[[], Any]] = []
         self.current = ""
 
     def __enter__(self) -> Scopes:
-        self._handles = [
-            register_module_forward_pre_hook(self._push),
-            register_module_forward_hook(self._pop, always_call=True),
-        ]
+        for module, path in self._parts:
+            held = module.__dict__
+            hooked = any([held.get(name) for name in _HOOKS])  # noqa: C419  (short; a list is quicker)
+            if hooked and not isinstance(module, torch.jit.ScriptModule):
+                self._hook(module, path)
+            else:
+                self._wrap(module, path)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
+    def __exit__(self, *_exception: object) -> None:
+        while self._undo:
+            self._undo.pop()()
 
-    def _push(self, module: nn.Module, _args: Any) -> None:
-        if threading.get_ident() == self._thread:
-            self._stack.append((id(module), self.current))
-            self.current = self._paths.get(id(module), self.current)
+    def _wrap(self, module: nn.Module, path: str) -> None:
+        forward = module.forward
+        short = None if self.leaf is None else self.leaf(module)
+        thread, get_ident = self._thread, threading.get_ident
 
-    def _pop(self, module: nn.Module, _args: Any, _output: Any) -> None:
-        if threading.get_ident() != self._thread:
-            return
-        # A hook that raised may have skipped a pop: unwind to this module, never past the root.
-        while self._stack:
-            key, before = self._stack.pop()
-            self.current = before
-            if key == id(module):
-                return
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            if get_ident() != thread:
+                return forward(*args, **kwargs)
+            before = self.current
+            self.current = path
+            try:
+                if short is not None and len(args) == 1 and not kwargs:
+                    result = short(args[0])
+                    if result is not None:
+                        return result
+                return forward(*args, **kwargs)
+            finally:
+                self.current = before
+
+        attributes = module.__dict__
+        if "forward" in attributes:
+            self._undo.append(lambda own=attributes["forward"]: attributes.__setitem__("forward", own))  # type: ignore[misc]
+        else:
+            self._undo.append(lambda: attributes.pop("forward", None))
+        entered.__wrapped__ = forward  # type: ignore[attr-defined]  # for models that look at a signature
+        attributes["forward"] = entered
+
+    def _hook(self, module: nn.Module, path: str) -> None:
+        came_from: list[str] = []
+
+        def push(_module: nn.Module, _args: Any) -> None:
+            if threading.get_ident() == self._thread:
+                came_from.append(self.current)
+                self.current = path
+
+        def pop(_module: nn.Module, _args: Any, _output: Any) -> None:
+            if threading.get_ident() == self._thread and came_from:
+                self.current = came_from.pop()
+
+        first = module.register_forward_pre_hook(push, prepend=True)
+        last = module.register_forward_hook(pop, always_call=True)
+        self._undo += [first.remove, last.remove]
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,9 +42,25 @@ class StorageRecord:
     before one of them is out of date."""
 
     name: str
-    reference: weakref.ref[Any]
-    writes: list[Write] = field(default_factory=list)
-    known: list[weakref.ref[torch.Tensor]] = field(default_factory=list)
+    first: weakref.ref[torch.Tensor]  # tensors that lie in it, in the order they became known
+    others: list[weakref.ref[torch.Tensor]] | None = None
+    writes: list[Write] | tuple[()] = ()  # a list from the first on: most storages are never written
+
+    def latest_first(self) -> Iterator[weakref.ref[torch.Tensor]]:
+        """The tensors that lie in it."""
+        yield from reversed(self.others or ())
+        yield self.first
+
+    def add(self, tensor: weakref.ref[torch.Tensor]) -> None:
+        if self.others is None:
+            self.others = []
+        self.others.append(tensor)
+
+    def written(self, write: Write) -> None:
+        if isinstance(self.writes, list):
+            self.writes.append(write)
+        else:
+            self.writes = [write]
 
 
 @dataclass(slots=True)
@@ -61,7 +77,7 @@ class Ledger:
     def __init__(self, released: Callable[[str], None]) -> None:
         self._released = released
         self._tensors: dict[int, _Entry] = {}
-        self._storages: dict[int, StorageRecord] = {}
+        self._storages: dict[int, tuple[weakref.ref[Any], StorageRecord]] = {}
 
     def find(self, tensor: torch.Tensor) -> _Entry | None:
         """The entry of this very tensor, or of one with the same geometry in the same storage
@@ -73,7 +89,7 @@ class Ledger:
         if record is None:
             return None
         wanted = geometry_of(tensor)
-        for reference in reversed(record.known):
+        for reference in record.latest_first():
             other = reference()
             if other is not None and geometry_of(other) == wanted and other.dtype == tensor.dtype:
                 found = self._tensors[id(other)]
@@ -81,33 +97,45 @@ class Ledger:
                 return found
         return None
 
+    def current_name(self, tensor: torch.Tensor) -> str | None:
+        """The name of this very tensor, if it is known and nothing was written over it since."""
+        entry = self._tensors.get(id(tensor))
+        if entry is None or entry.seen != len(entry.storage.writes) or entry.reference() is not tensor:
+            return None
+        return entry.name
+
     def storage(self, tensor: torch.Tensor) -> StorageRecord | None:
         """The record of the storage that ``tensor`` lives in, if it was seen before and still lives."""
         storage = _storage(tensor)
         if storage is None:
             return None
-        record = self._storages.get(storage._cdata)
-        return record if record is not None and record.reference() is not None else None
+        found = self._storages.get(storage._cdata)
+        return None if found is None or found[0]() is None else found[1]
 
     def add(self, tensor: torch.Tensor, name: str, storage_name: str) -> StorageRecord:
         """Know ``tensor`` as ``name``; a storage that is new gets ``storage_name``."""
         return self.place(tensor, name, storage_name)[0]
 
-    def place(self, tensor: torch.Tensor, name: str, storage_name: str) -> tuple[StorageRecord, int | None]:
-        """As :meth:`add`; and the bytes of the storage if it is new (None: it isn't, or has none of its own)."""
+    def place(
+        self, tensor: torch.Tensor, name: str, storage_name: str, *, watched: bool = True
+    ) -> tuple[StorageRecord, int | None]:
+        """As :meth:`add`; and the bytes of the storage if it is new (None: it isn't, or has none of its own). Nobody
+        is told when it dies if it isn't ``watched``."""
         storage = _storage(tensor)
+        reference = weakref.ref(tensor)
         nbytes = None
         if storage is None:  # a tensor type without memory of its own (nested, sparse)
-            record = StorageRecord(storage_name, weakref.ref(tensor))
+            record = StorageRecord(storage_name, reference)
         else:
             found = self._storages.get(storage._cdata)
-            if found is None or found.reference() is None:
+            if found is None or found[0]() is None:
                 nbytes = _nbytes(storage)
-                found = StorageRecord(storage_name, weakref.ref(storage, self._on_death(storage_name)))
-                self._storages[storage._cdata] = found
-            record = found
-        reference = weakref.ref(tensor)
-        record.known.append(reference)
+                record = StorageRecord(storage_name, reference)
+                alive = weakref.ref(storage, self._on_death(storage_name)) if watched else weakref.ref(storage)
+                self._storages[storage._cdata] = (alive, record)
+            else:
+                record = found[1]
+                record.add(reference)
         self._tensors[id(tensor)] = _Entry(reference, name, record, len(record.writes))
         return record, nbytes
 
@@ -115,14 +143,12 @@ class Ledger:
         """Treat the storage of ``tensor`` (a stand-in on another device) as one with ``record``."""
         storage = _storage(tensor)
         if storage is not None:
-            self._storages[storage._cdata] = StorageRecord(
-                record.name, weakref.ref(storage), record.writes, record.known
-            )
+            self._storages[storage._cdata] = (weakref.ref(storage), record)
 
     def wrote(self, tensor: torch.Tensor, name: str) -> None:
         """``tensor`` was written in place and is ``name`` from now on."""
         record = self.add(tensor, name, name)
-        record.writes.append(Write(name, geometry_of(tensor)))
+        record.written(Write(name, geometry_of(tensor)))
         self._tensors[id(tensor)].seen = len(record.writes)
 
     def rename(self, tensor: torch.Tensor, name: str) -> None:

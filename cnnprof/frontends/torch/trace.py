@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch import nn
 
 from cnnprof.errors import CnnprofError, ModelError, UsageError, one_line
 from cnnprof.frontends.torch.arguments import Inputs, make_arguments, plan_arguments
-from cnnprof.frontends.torch.borrow import borrowed, has_lazy, weights_of
+from cnnprof.frontends.torch.borrow import borrowed, has_lazy, named_parts, weights_of
 from cnnprof.frontends.torch.composites import Composites
 from cnnprof.frontends.torch.recorder import Recorder
 from cnnprof.frontends.torch.scopes import Scopes
@@ -123,14 +124,14 @@ def _run(
         warnings.simplefilter("ignore")
         if "torch._dynamo" in sys.modules:  # else nothing in the model can be compiled
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(borrowed(module, substrate, training=training))
-        scopes = Scopes(module)
-        recorder = Recorder(builder, scopes, substrate, lambda: weights_of(module))
+        parts = stack.enter_context(borrowed(module, substrate, training=training))
+        scopes = Scopes(parts)
+        recorder = Recorder(builder, scopes, substrate, lambda: weights_of(named_parts(module)))
         arguments = make_arguments(module, planned, substrate, floating_dtype(module))
-        if has_lazy(module):
+        if has_lazy(parts):
             with substrate.mode(), torch.no_grad():  # lazy modules make their weights in a first call
                 module(*arguments.args, **arguments.kwargs)
-        for name, tensor, is_parameter in list(weights_of(module)):
+        for name, tensor, is_parameter in list(weights_of(parts)):
             recorder.declare(tensor, name, Role.PARAMETER if is_parameter else Role.BUFFER)
         inputs = [recorder.declare(tensor, name, Role.INPUT) for name, tensor in arguments.tensors]
         optimizer = None
@@ -139,7 +140,9 @@ def _run(
         stack.enter_context(torch.enable_grad() if training else torch.no_grad())
         if training:
             stack.enter_context(_saved_hooks(recorder, saved))
-        with scopes, recorder, Composites(None if training else recorder):
+        composites = Composites(None if training else recorder)
+        scopes.leaf = composites.leaf
+        with scopes, recorder, composites:
             result = module(*arguments.args, **arguments.kwargs)
         found = tensors_in(result)
         if not found:
@@ -184,7 +187,7 @@ def _saved_hooks(recorder: Recorder, saved: dict[str, None]) -> Any:
 
 def floating_dtype(module: nn.Module) -> torch.dtype:
     """What an input is where nobody says: as the model's weights are."""
-    for tensor in (*module.parameters(), *module.buffers()):
+    for tensor in chain(module.parameters(), module.buffers()):
         if tensor.is_floating_point():
             return tensor.dtype
     return torch.float32
@@ -222,5 +225,7 @@ def _digest(graph: Graph) -> str:
     # An Enum's value is looked up by Python code: once a member, not once a tensor.
     names = {member: member.value for kind in (DType, Role) for member in kind}
     lines = [f"{t.name}|{t.shape}|{names[t.dtype]}|{names[t.role]}\n" for t in graph.tensors.values()]
-    lines += [f"{op.name}|{op.op_type}|{op.inputs}|{op.outputs}|{dict(op.attributes)}\n" for op in graph.ops]
+    shared = {id(op.attributes): op.attributes for op in graph.ops}
+    texts = {key: str(dict(attributes)) for key, attributes in shared.items()}
+    lines += [f"{op.name}|{op.op_type}|{op.inputs}|{op.outputs}|{texts[id(op.attributes)]}\n" for op in graph.ops]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
