@@ -46,7 +46,6 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
             f"calibration: {len(samples)} networks measured, at least {2 * _BATCHES} are needed",
             "give a larger --budget",
         )
-    as_measured = samples
     samples, contention = _at_one_level(samples, seed)
     kernels, measured, network = _flat(samples)
     mapped = mapped_s_per_byte * np.array([kernel.bytes_mapped for kernel in kernels])
@@ -70,7 +69,7 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
             "delta_s": delta,
             "mapped_s_per_byte": mapped_s_per_byte,
             "contention_exponent": contention,
-            **_network_spread(as_measured, unseen + mapped, network, alpha, delta),
+            **_network_spread(samples, unseen + mapped, network, alpha, delta),
         },
         "range": {key: _box([kernels[i] for i in where]) for key, where in groups.items()},
         "roof": _roof(kernels, seconds),
@@ -246,8 +245,7 @@ def _total_fit(samples: Sequence[NetSample]) -> tuple[float, float]:
 def _network_spread(
     samples: Sequence[NetSample], unseen: Floats, network: npt.NDArray[np.int64], alpha: float, delta: float
 ) -> dict[str, Any]:
-    """How far log(measured / predicted) of whole networks reaches that the kernels' fits hadn't seen. Measured means as
-    it was, not brought to one level of contention: what a prediction will be held against isn't either.
+    """How far log(measured / predicted) of whole networks reaches that the kernels' fits hadn't seen.
 
     Errors shrink as a power of the number of kernels that share the time, between not at all and as independent ones
     would. Quantiles are of the errors of networks scaled to one kernel, with the finite sample's correction (split
