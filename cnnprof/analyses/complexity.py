@@ -17,7 +17,7 @@ from cnnprof.ir.record import quick_init
 from cnnprof.ops.bind import bind
 from cnnprof.ops.rules import free
 from cnnprof.ops.spec import RULE_FAILURES, Call, Formula, Memory, OpSpec
-from cnnprof.ops.table import spec
+from cnnprof.ops.table import spec, specs
 from cnnprof.ops.work import Work
 
 __all__ = ["Bounds", "Complexity", "LayerCost", "UnknownGroup", "complexity"]
@@ -208,7 +208,8 @@ def _component(name: str) -> Metric:
 def complexity(graph: Graph) -> Complexity:
     """Cost every op of ``graph``, linear in ops. Raises nothing: what can't be counted is unknown."""
     weights = _WeightLedger(graph)
-    rows = tuple([_cost(graph, op, weights) for op in graph.ops])
+    table = specs()
+    rows = tuple([_cost(graph, op, table.get(op.kind), weights) for op in graph.ops])
     return Complexity(
         rows=rows,
         op_types=tuple(op.op_type for op in graph.ops),
@@ -260,8 +261,8 @@ class _WeightLedger:
         return sum(t.elements or 0 for t in rest), sum(t.nbytes or 0 for t in rest)
 
 
-def _cost(graph: Graph, op: Op, weights: _WeightLedger) -> LayerCost:
-    call, entry, times = bind(graph, op), spec(op.kind), op.execution.repeat
+def _cost(graph: Graph, op: Op, entry: OpSpec | None, weights: _WeightLedger) -> LayerCost:
+    call, times = bind(graph, op), op.execution.repeat
     work, reason = _work(call, entry, op)
     owned = weights.take(op)
     held = [0, 0, 0, 0]  # parameters, their bytes, buffers, their bytes

@@ -75,6 +75,26 @@ def test_misaligned_join_says_both() -> None:
     assert field.size == (2, 2)
 
 
+def test_dense_joins_see_what_their_widest_branch_sees() -> None:
+    """A dense block: layer k reads all before it through a 3x3 window, so it sees 2k + 1 positions, and so does the
+    join of the first k. The last join has a dilated branch too, whose holes the others fill."""
+    net = Stack(31, 31)
+    joined = ["x"]
+    for k in range(1, 6):
+        if k > 1:
+            net.join("concat", *joined)
+        joined.append(net.window("conv", 3, pad=1, name=f"layer{k}"))
+    net.at = "x"
+    dilated = net.window("conv", 3, pad=3, dilation=3, name="dilated")
+    net.join("concat", *joined, dilated)
+    rows = {row.layer: row for row in receptive_field(net.build()[0]).rows}
+    joins = [row for name, row in rows.items() if name.startswith("concat")]
+    assert [rows[f"layer{k}"].size for k in range(1, 6)] == [(n, n) for n in (3, 5, 7, 9, 11)]
+    assert [row.size for row in joins] == [(n, n) for n in (3, 5, 7, 9, 11)]
+    assert rows["dilated"].density == Fraction(3, 7) ** 2
+    assert all(row.aligned and row.density == 1 and row.gridding_layer is None for row in joins)
+
+
 def test_strides_that_differ_are_both_described() -> None:
     net = Stack(8)
     source = net.at

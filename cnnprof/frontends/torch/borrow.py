@@ -202,6 +202,9 @@ def _replace(parts: Sequence[nn.Module], substrate: Substrate) -> None:
 _USUAL = frozenset({torch.Tensor, nn.Parameter})  # no lazy ones
 
 
+_META = torch.device("meta")
+
+
 class _StandIns:
     def __init__(self, substrate: Substrate) -> None:
         self._substrate = substrate
@@ -257,13 +260,13 @@ class _StandIns:
         if not self._on_meta or tensor.layout is not torch.strided:
             return self._substrate.like(tensor)
         storage = tensor.untyped_storage()
-        nbytes = storage.nbytes()
-        whole = nbytes == tensor.nbytes
         base = self._storages.get(storage._cdata)
         if base is None:
-            base = self._substrate.like(tensor) if whole else torch.empty(nbytes, dtype=torch.uint8, device="meta")
-            self._storages[storage._cdata] = base
-            if whole:
-                return base
+            nbytes = storage.nbytes()
+            if nbytes == tensor.nbytes:  # all of it, as weights are
+                made = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=_META)
+                self._storages[storage._cdata] = made
+                return made
+            base = self._storages[storage._cdata] = torch.empty(nbytes, dtype=torch.uint8, device=_META)
         view = torch.empty(0, dtype=tensor.dtype, device="meta")
         return view.set_(base.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())

@@ -73,13 +73,11 @@ class Recorder(TorchDispatchMode):
 
     def declare(self, tensor: torch.Tensor, name: str, role: Role) -> str:
         """Name a tensor that the model holds or is given; the one already known keeps its name."""
-        found = self.ledger.find(tensor)
-        if found is not None:
-            return found.name
-        name = self.builder.unique_tensor_name(name)
         # What is held throughout has no end to watch for.
         watched = role is not Role.PARAMETER and role is not Role.BUFFER
-        record, nbytes = self.ledger.place(tensor, name, name, watched=watched)
+        name, record, nbytes = self.ledger.admit(tensor, self.builder.unique_tensor_name(name), watched=watched)
+        if record is None:
+            return name
         self.builder.add_tensor(record_of(tensor, name, record.name, role))
         if nbytes is not None:
             # Always stated: a view that repeats it (expand) may look larger later on.

@@ -116,12 +116,23 @@ class Ledger:
         """Know ``tensor`` as ``name``; a storage that is new gets ``storage_name``."""
         return self.place(tensor, name, storage_name)[0]
 
-    def place(
-        self, tensor: torch.Tensor, name: str, storage_name: str, *, watched: bool = True
-    ) -> tuple[StorageRecord, int | None]:
-        """As :meth:`add`; and the bytes of the storage if it is new (None: it isn't, or has none of its own). Nobody
-        is told when it dies if it isn't ``watched``."""
+    def place(self, tensor: torch.Tensor, name: str, storage_name: str) -> tuple[StorageRecord, int | None]:
+        """As :meth:`add`; and the bytes of the storage if it is new (None: it isn't, or has none of its own)."""
+        return self._place(tensor, _storage(tensor), name, storage_name, watched=True)
+
+    def admit(self, tensor: torch.Tensor, name: str, *, watched: bool) -> tuple[str, StorageRecord | None, int | None]:
+        """Know a tensor that is held from the start as ``name``: (name, record, bytes) as :meth:`place`; its name alone
+        if it is known. Nobody is told when its storage dies if it isn't ``watched``."""
         storage = _storage(tensor)
+        if storage is None or storage._cdata in self._storages:
+            found = self.find(tensor)
+            if found is not None:
+                return found.name, None, None
+        return name, *self._place(tensor, storage, name, name, watched=watched)
+
+    def _place(
+        self, tensor: torch.Tensor, storage: Any, name: str, storage_name: str, *, watched: bool
+    ) -> tuple[StorageRecord, int | None]:
         reference = weakref.ref(tensor)
         nbytes = None
         if storage is None:  # a tensor type without memory of its own (nested, sparse)
