@@ -31,6 +31,7 @@ def list_devices(form: str) -> None:
     from cnnprof.devices.store import load_profile, reference_names, stored_names
     from cnnprof.errors import CnnprofError
     from cnnprof.render.latency_text import print_devices
+    from cnnprof.render.quantities import threads
 
     rows: list[dict[str, str]] = []
     for name in dict.fromkeys((*stored_names(), *reference_names())):
@@ -42,7 +43,7 @@ def list_devices(form: str) -> None:
         origin = "calibrated" if name in stored_names() else "reference"
         rows.append({
             "name": name, "from": f"{origin}, degraded" if profile.degraded else origin,
-            "runner": f"{profile.runner}, {profile.threads} threads, {profile.dtype}", "device": profile.title,
+            "runner": f"{profile.runner}, {threads(profile.threads or 1)}, {profile.dtype}", "device": profile.title,
         })  # fmt: skip
     rows += [
         {"name": d.name, "from": "datasheet", "runner": ", ".join(sorted(d.dtypes)), "device": d.title}
@@ -89,6 +90,7 @@ def import_file(file: str) -> None:
     from pathlib import Path
 
     from cnnprof.devices.store import import_profile
+    from cnnprof.render.quantities import threads
 
     profile = import_profile(Path(file))
-    click.echo(f"{profile.name}: imported ({profile.runner}, {profile.threads} threads, {profile.dtype})")
+    click.echo(f"{profile.name}: imported ({profile.runner}, {threads(profile.threads or 1)}, {profile.dtype})")

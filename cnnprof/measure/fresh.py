@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -76,4 +77,5 @@ def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[A
         answer = (False, (type(error), error.message, error.hint))
     except KeyboardInterrupt:
         return
-    sender.send(answer)
+    with suppress(BrokenPipeError):  # whoever asked has gone: Ctrl-C ends a verify while this one measures
+        sender.send(answer)

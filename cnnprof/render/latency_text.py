@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnnprof.render.quantities import plain, seconds
+from cnnprof.render.quantities import plain, seconds, threads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,8 +34,8 @@ def print_prediction(console: Console, name: str, section: Mapping[str, Any], *,
 
 
 def _how(section: Mapping[str, Any]) -> str:
-    threads = f", {section['threads']} threads" if "threads" in section else ""
-    return f"{section['mode']} prediction, {section['runner']}, {section['dtype']}{threads}"
+    on = f", {threads(section['threads'])}" if "threads" in section else ""
+    return f"{section['mode']} prediction, {section['runner']}, {section['dtype']}{on}"
 
 
 def _layer_table(rows: list[tuple[str, Mapping[str, Any]]], section: Mapping[str, Any]) -> Any:
@@ -71,7 +71,7 @@ def print_measurement(console: Console, name: str, section: Mapping[str, Any], *
     device, statistics = section["device"], section["statistics"]
     console.print(
         f"{plain(name)} on {plain(device['title'])}: measured, {section['runner']}, "
-        f"{section['threads']} thread{'s' if section['threads'] != 1 else ''}, batch {section['batch']}"
+        f"{threads(section['threads'])}, batch {section['batch']}"
     )
     if section.get("latency_s") is None:
         console.print(f"  too noisy to say: {plain('; '.join(section['noise']['reasons']))}")

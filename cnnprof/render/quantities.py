@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["exact", "nbytes", "percent", "plain", "seconds", "shape", "si", "signed"]
+__all__ = ["exact", "nbytes", "percent", "plain", "seconds", "shape", "si", "signed", "threads"]
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -70,6 +70,11 @@ def shape(dims: Sequence[int] | None) -> str:
     if dims is None:
         return UNKNOWN
     return "×".join(map(str, dims)) or "scalar"
+
+
+def threads(count: int) -> str:
+    """``1 thread``, ``4 threads``."""
+    return f"{count} thread{'s' if count != 1 else ''}"
 
 
 def plain(text: str) -> str:

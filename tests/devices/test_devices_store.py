@@ -100,12 +100,12 @@ def test_commands(tmp_path: Path) -> None:
     run = CliRunner()
     source = tmp_path / "in.json"
     source.write_text(json.dumps({"schema": DEVICE_SCHEMA, **document()}))
-    assert "box-torch-1t: imported (torch, 1 threads, float32)" in run.invoke(command, ["import", str(source)]).output
+    assert "box-torch-1t: imported (torch, 1 thread, float32)" in run.invoke(command, ["import", str(source)]).output
     listed = json.loads(run.invoke(command, ["list", "--format", "json"]).output)
     assert {
         "name": "box-torch-1t",
         "from": "calibrated",
-        "runner": "torch, 1 threads, float32",
+        "runner": "torch, 1 thread, float32",
         "device": "Some CPU",
     } in listed
     assert any(row["name"] == "rtx4090" and row["from"] == "datasheet" for row in listed)

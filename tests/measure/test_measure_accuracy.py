@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from cnnprof.frontends.inputs import InputSpec, parse_inputs
 from cnnprof.ir import GraphBuilder, ModelSource, Op, Role, Tensor
 from cnnprof.measure.accuracy import Compared, report, shares, spearman
 from cnnprof.measure.accuracy_models import MODELS, SWEEP
-from cnnprof.measure.fresh import in_fresh_process
+from cnnprof.measure.fresh import _answer, in_fresh_process
 from cnnprof.measure.measurement import Measurement
 from cnnprof.measure.run import measure
 from cnnprof.measure.runner import LayerTimes
@@ -266,6 +267,16 @@ def test_a_listed_model_may_have_an_input_of_its_own(
     assert seen == [("torchvision:squeezenet1_1", [(4, 3, 64, 64)], None)]
     assert case_of("my models/net.onnx") == ("my models/net.onnx", ())
     assert all(case_of(name)[1] and 1 <= case_of(name)[1][0].shape[0] <= 32 for name in SWEEP)
+
+
+def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
+    """As after Ctrl-C, when the process that asked has gone."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    receiver.close()
+    assert _answer(sender, len, ("abc",)) is None
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    _answer(sender, len, ("abc",))
+    assert receiver.recv() == (True, 3)
 
 
 def test_really_in_a_fresh_process(calibrated: CalibratedDevice, files: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnnprof.render.quantities import exact, nbytes, percent, plain, seconds, shape, si
+from cnnprof.render.quantities import exact, nbytes, percent, plain, seconds, shape, si, threads
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,10 @@ from cnnprof.render.quantities import exact, nbytes, percent, plain, seconds, sh
 )  # fmt: skip
 def test_si(value: float | None, text: str) -> None:
     assert si(value) == text
+
+
+def test_one_thread_and_several() -> None:
+    assert (threads(1), threads(4)) == ("1 thread", "4 threads")
 
 
 def test_si_with_a_unit() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnprof.profile import Layer, Profile
-from cnnprof.render.quantities import plain, shape, si
+from cnnprof.render.quantities import plain, shape, si, threads
 from cnnprof.render.views.describe import describe, output_shape
 from cnnprof.render.views.timing import Rows, device_of, groups_of, measured_of, noise_of, rows_of, seconds_of
 
@@ -119,12 +119,12 @@ def _ran_on(section: Mapping[str, Any]) -> tuple[str, ...]:
     """``("AMD EPYC 7763", "datasheet", "fused", "4 threads", "float32")``: what the section states, in this order."""
     if not section:
         return ()
-    threads = section.get("threads")
+    count = section.get("threads")
     facts = (
         device_of(section),
         section.get("mode"),
         section.get("runner"),
-        None if threads is None else f"{threads} thread{'s' if threads != 1 else ''}",
+        None if count is None else threads(count),
         section.get("dtype"),
     )
     return tuple(plain(str(fact)) for fact in facts if fact)
