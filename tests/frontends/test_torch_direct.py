@@ -17,6 +17,7 @@ from cnnprof.errors import ModelError
 from cnnprof.frontends.torch import composites
 from cnnprof.frontends.torch import trace as trace_room
 from cnnprof.frontends.torch.direct import LEAVES, PASSING, ROUTES, undisturbed
+from cnnprof.frontends.torch.recorder import Recorder
 from cnnprof.ir import Graph
 
 Call = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Any]
@@ -274,3 +275,47 @@ def test_what_a_layers_hooks_compute_is_the_layers() -> None:
     assert [(op.kind, op.scope) for op in trace_room.trace(net, [(1, 4, 8, 8)])] == [
         ("mul", "0"), ("conv", "0"), ("sigmoid", "0"), ("relu", "1"),
     ]  # fmt: skip
+
+
+class Repeating(nn.Module):
+    """The same calls again and again, and some that only look the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(
+            *(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True)) for _ in range(3))
+        )
+        self.point = nn.Conv2d(4, 4, 1)
+        self.mix = nn.Linear(8, 8, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.stages(x)
+        last = self.point(y.contiguous(memory_format=torch.channels_last))  # another layout
+        z = self.mix(y) + self.mix(y)
+        z = z + F.conv2d(z, self.point.weight) + F.conv2d(z, self.point.weight * 2)  # no weight in a weight's place
+        view = z.view(1, 4, 64)
+        F.relu(z, inplace=True)
+        F.relu(view, inplace=True)
+        return torch.relu(last) + F.relu(z.double()) + torch.cat([z, z], 1)[:, 4:] + F.relu(z + 1)
+
+
+def test_calls_like_one_before_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, known = Repeating(), []
+    original = Recorder.repeat
+
+    def watching(self: Any, key: Any, plan: Any, arguments: Any) -> Any:
+        found = original(self, key, plan, arguments)
+        known.append((plan.base, found is not None))
+        return found
+
+    monkeypatch.setattr(Recorder, "repeat", watching)
+    quick = trace_room.trace(net, [(1, 4, 8, 8)])
+    counted = {name: [again for base, again in known if base == name] for name, _ in known}
+    # Three stages, of which the first reads the input; the point, channels-last, asked as a layer and as a call; one
+    # with a weight, one with a product of it.
+    assert counted["convolution"] == [False, False, True, False, False, False, False]
+    assert counted["native_batch_norm"] == [False, True, True]
+    assert counted["relu"][:3] == [False, True, True]
+    assert counted["linear"] == [False, True]
+    monkeypatch.setattr(composites, "undisturbed", lambda: False)
+    assert whole(trace_room.trace(net, [(1, 4, 8, 8)])) == whole(quick)
