@@ -231,6 +231,21 @@ def test_a_layer_without_its_python_is_the_same(name: str, monkeypatch: pytest.M
     assert (made.shape, made.dtype.value) == (tuple(real.shape), "float32")
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.BatchNorm2d(4), (1, 4, 8)), (nn.BatchNorm2d(4), (1, 4, 8, 8, 8)), (nn.BatchNorm2d(3), (1, 4, 8, 8)),
+        (nn.Conv2d(3, 6, 3), (1, 4, 8, 8)), (nn.Conv2d(4, 6, 3), (1, 4, 8, 8, 8)), (nn.Linear(7, 3), (1, 8)),
+        (nn.LayerNorm(7), (1, 8)),
+    ],
+)  # fmt: skip
+def test_a_layer_refuses_what_torch_refuses(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    with pytest.raises((RuntimeError, ValueError)):
+        layer.eval()(torch.ones(shape))
+    with pytest.raises(ModelError, match="its forward failed"):
+        trace_room.trace(layer, [shape])
+
+
 def test_every_short_cut_of_a_layer_has_a_case() -> None:
     used = {type(part) for make in LAYERS.values() for part in make().modules()}
     assert (set(LEAVES) | PASSING) - used == set()

@@ -15,7 +15,7 @@ from cnnprof.analyses.receptive_field.join import Joins
 from cnnprof.analyses.receptive_field.relations import Relations, identity, in_place_of, relations_of
 from cnnprof.ir import Graph, Op
 from cnnprof.ir.tensor import Shape
-from cnnprof.ops.window import Axes, Relation, Same
+from cnnprof.ops.window import Relation
 
 __all__ = ["Fields", "Propagation", "propagate", "spatial_axes"]
 
@@ -113,9 +113,6 @@ class _Walk:
         self._graph, self._relations = graph, relations
         self.fields: dict[str, Fields] = {}
         self._joins = Joins()
-        # By id, each with what the id belongs to, so that it stays its.
-        self._followed: dict[int, tuple[object, frozenset[int] | None]] = {}
-        self._still: dict[int, tuple[object, frozenset[int] | None]] = {}
 
     def visit(self, op: Op) -> None:
         fields = self.fields
@@ -153,36 +150,12 @@ class _Walk:
     def _pulled(
         self, op: Op, index: int, relation: Relation, name: str, axis_fields: tuple[AxisField, ...]
     ) -> tuple[AxisField, ...]:
-        still, followed = self._still_axes(relation), self._followed_axes(axis_fields)
-        if still is not None and followed is not None and followed <= still:
-            return axis_fields
         shape = self._graph.tensors[name].shape or ()
         keeps_all = op.kind == "concat"
         pulled = tuple([pull(field, relation, shape, keeps_all=keeps_all) for field in axis_fields])
         if any([field.is_global and not field.strands for field in pulled]):  # noqa: C419  (short; a list is quicker)
             return _with_local_path(op, index, shape, axis_fields, pulled)
         return pulled
-
-    def _still_axes(self, relation: Relation) -> frozenset[int] | None:
-        """The axes that stay where they are; None where it isn't a matter of axes."""
-        known = self._still.get(id(relation))
-        if known is None:
-            axes = None
-            if isinstance(relation, Axes):
-                rows = enumerate(relation.maps)
-                axes = frozenset([axis for axis, rule in rows if isinstance(rule, Same) and rule.axis == axis])
-            known = self._still[id(relation)] = (relation, axes)
-        return known[1]
-
-    def _followed_axes(self, fields: tuple[AxisField, ...]) -> frozenset[int] | None:
-        """The tensor's axes that these fields follow; None where pieces were concatenated along one."""
-        known = self._followed.get(id(fields))
-        if known is None:
-            axes = None
-            if all([field.mixed < 0 for field in fields]):  # noqa: C419  (short; a list is quicker)
-                axes = frozenset([d.axis for field in fields for strand in field.strands for d in strand.digits])
-            known = self._followed[id(fields)] = (fields, axes)
-        return known[1]
 
     def _joined(self, rows: list[AxisField], op: str, along: int) -> AxisField:
         field = rows[0] if len(rows) == 1 else self._joins.join(rows, op, concatenated=along)

@@ -141,7 +141,7 @@ def _conv2d_layer(layer: nn.Conv2d, x: torch.Tensor) -> Direct | None:
 
 def _batch_norm_layer(layer: nn.BatchNorm2d, x: torch.Tensor) -> Direct | None:
     held, running = layer._parameters, layer._buffers
-    if layer.training or running["running_mean"] is None:
+    if x.dim() != 4 or layer.training or running["running_mean"] is None:  # of another rank the layer refuses it
         return None
     statistics = (running["running_mean"], running["running_var"])
     return _batch_norm(x, *statistics, held["weight"], held["bias"], False, layer.momentum or 0.0, layer.eps)
