@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cnnprof.errors import CnnprofError, DependencyError
 from cnnprof.measure.samples import NetSample, usual_level_s
 from cnnprof.predict.calibrated import effective_kernels
-from cnnprof.predict.kernels import FEATURES, Kernel, row_of
+from cnnprof.predict.kernels import RANGED, Kernel, row_of
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 
@@ -273,10 +273,7 @@ def _network_spread(
 
 def _box(kernels: Sequence[Kernel]) -> dict[str, list[float]]:
     rows = np.array([row_of(kernel) for kernel in kernels])
-    names = [name for name in FEATURES if name not in ("aligned", "channels_last", "fused")]
-    return {
-        name: [float(rows[:, i].min()), float(rows[:, i].max())] for i, name in enumerate(FEATURES) if name in names
-    }
+    return {name: [float(rows[:, i].min()), float(rows[:, i].max())] for i, name in enumerate(RANGED)}
 
 
 def _roof(kernels: Sequence[Kernel], seconds: Floats) -> dict[str, float]:

@@ -7,14 +7,14 @@ runner fuses, several; its class says which family of code runs, its features ho
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cnnprof.analyses.complexity import LayerCost
 from cnnprof.ir import Graph, Op, Tensor
 
-__all__ = ["CLASSES", "FEATURES", "MATRIX_CLASSES", "Kernel", "class_of", "kernel_of", "row_of"]
+__all__ = ["CLASSES", "FEATURES", "MATRIX_CLASSES", "RANGED", "Kernel", "class_of", "in_network", "kernel_of", "row_of"]
 
 CLASSES = (
     *("conv_pointwise", "conv_dense", "conv_stem", "conv_depthwise", "conv_grouped", "conv_transpose"),
@@ -64,12 +64,20 @@ _BY_KIND: Mapping[str, str] = {
     "resize": "resize",
 }  # fmt: skip
 
-# The residual model's inputs, in order; all logarithms of (1 + x) except flags.
-FEATURES = (
+# The residual model's inputs, in order (stored trees know them by their place: new ones go to the end). Those that may
+# lie outside the calibrated range come first; all logarithms of (1 + x) but the last six.
+RANGED = (
     *("flops", "bytes_in", "bytes_weights", "bytes_out", "channels_in", "channels_out", "groups", "positions"),
     *("taps", "stride", "batch"),
-    *("aligned", "channels_last", "fused"),
 )
+FEATURES = (
+    *RANGED,
+    *("aligned", "channels_last", "fused"),
+    *("channels_in_divisor", "channels_out_divisor", "bytes_network"),
+)
+# Of what a network touches in one pass, no cache holds anything to the next beyond this much.
+_CACHED_BYTES = 32 << 20
+_VECTOR = 32  # no vector has more elements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +87,8 @@ class Kernel:
     ``channels_in`` and ``channels_out`` are per group; ``positions`` the output's spatial size, ``taps`` the
     kernel's; ``stride`` the product over axes. ``path`` distinguishes code paths within a class.
     ``bytes_mapped``: memory that the system has to map anew for it (:mod:`cnnprof.predict.heap`), no feature.
+    ``bytes_network``: what its whole network touches in one pass, where that is known to matter (else 0): the weights
+    of a small network are still in the cache when they are read again.
     ``known`` is False where the op's work isn't known: only its traffic counts then.
     """
 
@@ -90,6 +100,7 @@ class Kernel:
     bytes_weights: float = 0.0
     bytes_out: float = 0.0
     bytes_mapped: float = 0.0
+    bytes_network: float = 0.0
     channels_in: int = 1
     channels_out: int = 1
     groups: int = 1
@@ -125,6 +136,7 @@ class Kernel:
             bytes_in=self.bytes_in * batch * width,
             bytes_out=self.bytes_out * batch * width,
             bytes_weights=self.bytes_weights * width,
+            bytes_network=self.bytes_network * batch * width,
             batch=max(1, round(self.batch * batch)),
         )
 
@@ -140,7 +152,23 @@ def row_of(kernel: Kernel) -> list[float]:
         *(kernel.channels_out, kernel.groups, positions, kernel.taps, kernel.stride, batch),
     )
     aligned = kernel.channels_in % 16 == 0 and kernel.channels_out % 16 == 0
-    return [*(math.log1p(value) for value in logs), float(aligned), float(kernel.channels_last), float(len(kernel.ops))]
+    return [
+        *(math.log1p(value) for value in logs),
+        *(float(aligned), float(kernel.channels_last), float(len(kernel.ops))),
+        *(_divisor(kernel.channels_in), _divisor(kernel.channels_out)),
+        math.log1p(min(kernel.bytes_network, _CACHED_BYTES)),
+    ]
+
+
+def _divisor(channels: int) -> float:
+    """The largest power of two that divides ``channels``: how wide the vectors can be that hold nothing else."""
+    return float(min(_VECTOR, channels & -channels))
+
+
+def in_network(kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
+    """``kernels`` with what they touch together: all weights and all results once."""
+    touched = sum(kernel.bytes_weights + kernel.bytes_out for kernel in kernels)
+    return tuple(replace(kernel, bytes_network=touched) for kernel in kernels)
 
 
 def class_of(op: Op, graph: Graph, cost: LayerCost) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from cnnprof.analyses.complexity import Complexity, LayerCost
 from cnnprof.errors import UsageError
 from cnnprof.ir import Graph
-from cnnprof.predict.kernels import Kernel, kernel_of
+from cnnprof.predict.kernels import Kernel, in_network, kernel_of
 from cnnprof.predict.onnxruntime_blocked import blocked
 from cnnprof.predict.onnxruntime_nodes import NHWC, Node, nodes_of
 
@@ -56,7 +56,10 @@ def place(graph: Graph, costs: Complexity, *, block: int = BLOCK) -> tuple[Place
     order = {op.name: index for index, op in enumerate(graph.ops)}
     found = [_placed(graph, by_name, node, block, order) for node in blocked(nodes, graph, block)]
     gone = [_nothing(kernel_of(graph, op, by_name[op.name])) for op in folded]
-    return (*found, *(Placed(kernel=kernel, makes=()) for kernel in gone))
+    every = [*found, *(Placed(kernel=kernel, makes=()) for kernel in gone)]
+    # A call costs so little that it shows whether the whole network fits a cache; eager torch's calls hide that.
+    known = in_network([placed.kernel for placed in every])
+    return tuple(replace(placed, kernel=kernel) for placed, kernel in zip(every, known, strict=True))
 
 
 def _nothing(kernel: Kernel) -> Kernel:
