@@ -58,6 +58,7 @@ def load(
     return load_graph(text, inputs=specs, batch=batch, kwargs=kwargs, training=training, optimizer=optimizer)
 
 
+@collection_paused()
 def analyze(
     model: Any,
     inputs: Any = (),

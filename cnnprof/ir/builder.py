@@ -50,12 +50,16 @@ class GraphBuilder:
                     f"op {op.name!r} ({op.op_type}) reads {name!r}, which nothing before it makes",
                     "the graph has an undefined input or a cycle",
                 )
-        made = {tensor.name: tensor for tensor in outputs}
-        if made.keys() != set(op.present_outputs):
-            raise GraphError(
-                f"op {op.name!r} ({op.op_type}): expected records of {sorted(op.present_outputs)}, got {sorted(made)}"
-            )
-        for tensor in made.values():
+        made = list(outputs)
+        if len(made) != 1 or op.outputs != (made[0].name,):  # nearly all have one
+            named = {tensor.name: tensor for tensor in made}
+            if named.keys() != set(op.present_outputs):
+                raise GraphError(
+                    f"op {op.name!r} ({op.op_type}): expected records of {sorted(op.present_outputs)}, "
+                    f"got {sorted(named)}"
+                )
+            made = list(named.values())
+        for tensor in made:
             self.add_tensor(tensor)
         self._op_names.add(op.name)
         self._ops.append(op)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from fractions import Fraction
 
 from cnnprof.analyses.receptive_field.field import AxisField
@@ -12,6 +10,7 @@ from cnnprof.analyses.receptive_field.propagate import Propagation, propagate
 from cnnprof.analyses.receptive_field.result import AxisWindow, LayerField, ReceptiveFields
 from cnnprof.analyses.receptive_field.sets import fraction, unite
 from cnnprof.ir import Graph
+from cnnprof.ir.collection import collection_paused
 from cnnprof.ir.tensor import Shape
 
 _ONE = Fraction(1)
@@ -19,27 +18,14 @@ _ONE = Fraction(1)
 __all__ = ["fields_of", "receptive_field"]
 
 
+@collection_paused()
 def receptive_field(graph: Graph, axes: Mapping[str, tuple[int, ...]] | None = None) -> ReceptiveFields:
     """The receptive field of every layer that sees a graph input, and of every graph output.
 
     ``axes`` overrides which axes of a graph input are spatial. Nothing raises for what can't be followed:
     such windows are given as global with ``exact`` false.
     """
-    with _without_collector():
-        return fields_of(graph, propagate(graph, axes))
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Records are made by the hundred thousand and none is garbage: looking at them again and again takes a
-    third of the time on large graphs."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+    return fields_of(graph, propagate(graph, axes))
 
 
 def fields_of(graph: Graph, propagation: Propagation) -> ReceptiveFields:
@@ -114,10 +100,13 @@ def _window(field: AxisField, axis: int, extent: int, shape: Shape) -> AxisWindo
     if len(field.strands) == 1:
         window = field.strands[0].window
         size, stride, density = window.size, window.ratio, window.density
-        first = window.at(0)
+        first = window.phases[0]
         start = first.start if first.size else min((p.start for p in window.phases if p.size), default=0)
-        sizes = tuple([phase.size for phase in window.phases])
-        centre = window.centre if len(window.phases) > 1 else fraction(2 * start + size - 1, 2)
+        if len(window.phases) > 1:
+            sizes = tuple([phase.size for phase in window.phases])
+            centre = window.centre
+        else:
+            centre = fraction(2 * start + size - 1, 2)
     elif field.strands:
         stride = min(strand.window.ratio for strand in field.strands)
         first = unite(strand.window.at(0) for strand in field.strands)
@@ -136,6 +125,6 @@ def _window(field: AxisField, axis: int, extent: int, shape: Shape) -> AxisWindo
         density=density,
         aligned=field.misaligned_by is None,
         exact=field.exact,
-        phase_sizes=sizes if len(set(sizes)) > 1 else (),
+        phase_sizes=sizes if sizes and len(set(sizes)) > 1 else (),
         branches=field.branches,
     )

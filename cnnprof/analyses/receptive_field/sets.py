@@ -248,6 +248,8 @@ def compose(outer: Window, inner: Window) -> Window:
     """What a unit reads through both: ``outer`` names the middle positions, ``inner`` what those read."""
     if inner is IDENTITY or outer is IDENTITY:
         return outer if inner is IDENTITY else inner
+    if len(inner.phases) == len(outer.phases) == 1:
+        return Window((_swept(outer.phases[0], inner),), outer.advance * inner.advance)
     repeat = len(inner.phases) // gcd(len(inner.phases), outer.advance)
     period = len(outer.phases) * repeat
     advance = outer.advance * repeat // len(inner.phases) * inner.advance

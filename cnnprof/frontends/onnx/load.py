@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from cnnprof.errors import CnnprofError, GraphError, ModelError
@@ -36,21 +34,7 @@ def load_onnx(source: Path | bytes, *, inputs: Sequence[InputSpec] = (), referen
     the hint is the command to run) and :class:`~cnnprof.errors.UsageError` (no such input).
     """
     shown = reference if reference is not None else "-" if isinstance(source, bytes) else str(source)
-    with _without_collector():
-        return _load(source, inputs, shown)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Records are made by the hundred thousand and none is garbage: the cyclic collector would look at them
-    all again and again (a fifth of the time on large models)."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+    return _load(source, inputs, shown)
 
 
 def _load(source: Path | bytes, inputs: Sequence[InputSpec], shown: str) -> Graph:

@@ -2,28 +2,40 @@
 
 The module's attributes, and the dicts, lists and sets among them (parameters, buffers, hooks, caches), are
 remembered and put back, also after an exception. While borrowed, its tensors are replaced by stand-ins on
-the substrate, so its weights are neither moved nor written, and get no gradient. Random states
-(torch, CUDA, Python, NumPy) are put back too.
+the substrate (or lend themselves for one at need), so its weights are neither moved nor written, and get no gradient.
+Random states (torch, CUDA, Python, NumPy) are put back too.
 """
 
 from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from cnnprof.frontends.torch.direct import SHORT
+from cnnprof.frontends.torch.lent import Lent, Tensors, own_of
 from cnnprof.frontends.torch.substrate import Meta, Substrate
 
-__all__ = ["Parts", "borrowed", "has_lazy", "named_parts", "random_state_kept", "weights_of"]
+__all__ = ["Loan", "Parts", "borrowed", "has_lazy", "named_parts", "random_state_kept", "weights_of"]
 
 
 Parts = list[tuple[str, nn.Module]]
+Told = Callable[[torch.Tensor, torch.Tensor], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """What was borrowed. ``tell`` takes who is told of every stand-in that is made at need: (tensor, stand-in)."""
+
+    parts: Parts
+    tell: Callable[[Told], None]
 
 
 def named_parts(root: nn.Module) -> Parts:
@@ -66,9 +78,10 @@ def random_state_kept() -> Iterator[None]:
 
 
 @contextmanager
-def borrowed(module: nn.Module, substrate: Substrate, *, training: bool) -> Iterator[Parts]:
+def borrowed(module: nn.Module, substrate: Substrate, *, training: bool, at_need: bool = False) -> Iterator[Loan]:
     """Within the context ``module`` holds stand-ins of ``substrate`` and is in evaluation mode (training
-    mode if ``training``; a module that is in it already keeps the modes of its parts). Gives its parts."""
+    mode if ``training``; a module that is in it already keeps the modes of its parts). ``at_need`` leaves making a
+    weight's stand-in to the moment somebody asks for it, where that makes no difference."""
     with random_state_kept():
         named = named_parts(module)
         parts = [part for _, part in named]
@@ -76,10 +89,11 @@ def borrowed(module: nn.Module, substrate: Substrate, *, training: bool) -> Iter
         kept = [_Kept(part, kinds) for part in parts]
         try:
             _set_mode(module, parts, training=training)
+            stand_ins = _StandIns(substrate, lends=at_need and not training and _are_usual(parts, substrate))
             if training or not _all_on(parts, substrate):
                 with torch.no_grad():
-                    _replace(parts, substrate)
-            yield named
+                    _replace(parts, stand_ins)
+            yield Loan(named, stand_ins.tell)
         finally:
             for part in kept:
                 part.restore()
@@ -148,52 +162,63 @@ def _all_on(parts: Sequence[nn.Module], substrate: Substrate) -> bool:
     )
 
 
+def _are_usual(parts: Sequence[nn.Module], substrate: Substrate) -> bool:
+    """True if stand-ins can be made at need: plain tensors, that needn't become anything in a first call."""
+    return isinstance(substrate, Meta) and all(
+        tensor is None or type(tensor) in _USUAL
+        for part in parts
+        for tensor in (*part._parameters.values(), *part._buffers.values())
+    )
+
+
 def has_lazy(parts: Parts) -> bool:
     """True if a weight has no shape yet."""
     return any(
         type(tensor) not in _USUAL and is_lazy(tensor)
         for _, part in parts
         for held in (part._parameters, part._buffers)
-        for tensor in held.values()
+        for tensor in own_of(held).values()
         if tensor is not None
     )
 
 
 def weights_of(parts: Parts) -> Iterator[tuple[str, torch.Tensor, bool]]:
-    """(state-dict name, tensor, is a parameter) of each distinct parameter and buffer that has a shape."""
+    """(state-dict name, tensor, is a parameter) of each distinct parameter and buffer that has a shape; the tensors
+    underneath where they are lent at need."""
     # As named_parameters and named_buffers do, without a walk of its own: that is most of their cost.
     for is_parameter in (True, False):
         seen: set[int] = set()
         for path, part in parts:
             held = part._parameters if is_parameter else part._buffers
-            for name, tensor in held.items():
+            for name, tensor in own_of(held).items():
                 if tensor is None or id(tensor) in seen or (type(tensor) not in _USUAL and is_lazy(tensor)):
                     continue
                 seen.add(id(tensor))
                 yield f"{path}.{name}" if path else name, tensor, is_parameter
 
 
-# What every module has beside its tensors: hooks and submodules.
-_BOOKKEEPING = frozenset(nn.Module().__dict__) - {"_parameters", "_buffers"}
+# What every module has: registered tensors, hooks and submodules.
+_BOOKKEEPING = frozenset(nn.Module().__dict__)
 
 
-def _replace(parts: Sequence[nn.Module], substrate: Substrate) -> None:
-    """Put a stand-in wherever a part of the module holds a tensor: registered, as a plain attribute, or in a
-    list, tuple or dict of them. Tensors that are one, or share memory, do so afterwards."""
-    stand_ins = _StandIns(substrate)
+def _replace(parts: Sequence[nn.Module], stand_ins: _StandIns) -> None:
+    """Put a stand-in wherever a part of the module holds a tensor: registered, as a plain attribute, or in a list,
+    tuple or dict of them. Tensors that are one, or share memory, do so afterwards."""
+    simple: dict[type, frozenset[str]] = {}  # attributes of layers that hold nothing but settings beside their tensors
     for part in parts:
         if isinstance(part, torch.jit.ScriptModule):
             continue  # its tensors live in C++: the recorder replaces them as it meets them
         held = part.__dict__
+        for key in ("_parameters", "_buffers"):
+            if held[key]:
+                held[key] = stand_ins.registered(held[key])
+        if stand_ins.lends and held.keys() == simple.get(type(part)):
+            continue
+        if type(part) in SHORT:
+            simple[type(part)] = frozenset(held)
         for key in [key for key in held if key not in _BOOKKEEPING]:
             value = held[key]
-            if type(value) in _PLAIN:
-                continue
-            if key in ("_parameters", "_buffers"):
-                for name, tensor in value.items():  # replaced values leave a dict's order and size alone
-                    if tensor is not None:
-                        value[name] = stand_ins.of(tensor)
-            elif isinstance(value, (torch.Tensor, list, tuple, dict)):
+            if type(value) not in _PLAIN and isinstance(value, (torch.Tensor, list, tuple, dict)):
                 changed = stand_ins.inside(value)
                 if changed is not value:
                     held[key] = changed
@@ -206,21 +231,53 @@ _META = torch.device("meta")
 
 
 class _StandIns:
-    def __init__(self, substrate: Substrate) -> None:
+    """``lends``: those of registered tensors are made at need."""
+
+    def __init__(self, substrate: Substrate, *, lends: bool) -> None:
         self._substrate = substrate
+        self.lends = lends
         self._on_meta = isinstance(substrate, Meta)
-        self._made: dict[int, torch.Tensor] = {}
+        self.made: dict[int, torch.Tensor] = {}
         self._originals: list[torch.Tensor] = []  # keeps the ids above valid
         self._storages: dict[int, torch.Tensor] = {}
+        self._told: Told | None = None
+
+    def tell(self, told: Told) -> None:
+        """Have ``told`` know of every stand-in made at need, and of what else stands for the same memory."""
+        if not self.lends:
+            return
+        self._told = told
+        for tensor in self._originals:
+            told(tensor, self.made[id(tensor)])
+
+    def registered(self, own: Tensors) -> Tensors | Lent:
+        """What a module holds in place of its ``own`` parameters or buffers."""
+        if self.lends:
+            return Lent(own, self.at_need, self.made)
+        for name, tensor in own.items():  # replaced values leave a dict's order and size alone
+            if tensor is not None:
+                own[name] = self.of(tensor)
+        return own
+
+    def at_need(self, tensor: torch.Tensor) -> torch.Tensor:
+        """:meth:`of`, in the middle of a trace."""
+        made = self.made.get(id(tensor))
+        if made is None:
+            # Making it is nothing that the model does.
+            with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch(), torch.no_grad():
+                made = self.of(tensor)
+            if self._told is not None:
+                self._told(tensor, made)
+        return made
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor | None = self._made.get(id(tensor))
+        made: torch.Tensor | None = self.made.get(id(tensor))
         if made is None and type(tensor) is nn.Parameter and self._on_meta:
             made = self._make(tensor)
             made.__class__ = nn.Parameter  # as its constructor would, without its Python
             if tensor.requires_grad:
                 made.requires_grad = True
-            self._made[id(tensor)] = made
+            self.made[id(tensor)] = made
             self._originals.append(tensor)
         elif made is None:
             lazy = type(tensor) not in _USUAL and is_lazy(tensor)
@@ -231,7 +288,7 @@ class _StandIns:
                 made = nn.Parameter(made, requires_grad=tensor.requires_grad)
             elif tensor.requires_grad and tensor.is_leaf:
                 made.requires_grad_()
-            self._made[id(tensor)] = made
+            self.made[id(tensor)] = made
             self._originals.append(tensor)
         return made
 

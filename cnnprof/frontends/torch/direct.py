@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  (the field's name for it)
 
+from cnnprof.frontends.torch.lent import shown_by
 from cnnprof.frontends.torch.shapes import RULES, adaptive_average, linear, plain_batch_norm, plain_convolution
 
-__all__ = ["LEAVES", "PASSING", "ROUTES", "Direct", "Route", "as_made", "undisturbed"]
+__all__ = ["LEAVES", "PASSING", "ROUTES", "SHORT", "Direct", "Route", "as_made", "undisturbed"]
 
 _aten = torch.ops.aten
 # (overload, its arguments in order, rule for its result)
@@ -128,19 +129,20 @@ ROUTES: dict[Any, Route] = {
 Leaf = Callable[[Any, torch.Tensor], Direct | None]
 
 
-# Parameters and buffers are taken from where a module keeps them: asked for by attribute, Python looks for them. A
-# layer that keeps them elsewhere raises KeyError, and runs as it does.
+# Parameters and buffers are taken from where a module keeps them: asked for by attribute, Python looks for them. Only
+# their shapes matter, so they may be the user's own. A layer that keeps them elsewhere raises KeyError, and runs as it
+# does.
 
 
 def _conv2d_layer(layer: nn.Conv2d, x: torch.Tensor) -> Direct | None:
     if layer.padding_mode != "zeros":
         return None
-    held = layer._parameters
+    held = shown_by(layer._parameters)
     return _conv2d(x, held["weight"], held["bias"], layer.stride, layer.padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
 
 
 def _batch_norm_layer(layer: nn.BatchNorm2d, x: torch.Tensor) -> Direct | None:
-    held, running = layer._parameters, layer._buffers
+    held, running = shown_by(layer._parameters), shown_by(layer._buffers)
     if x.dim() != 4 or layer.training or running["running_mean"] is None:  # of another rank the layer refuses it
         return None
     statistics = (running["running_mean"], running["running_var"])
@@ -148,12 +150,12 @@ def _batch_norm_layer(layer: nn.BatchNorm2d, x: torch.Tensor) -> Direct | None:
 
 
 def _layer_norm_layer(layer: nn.LayerNorm, x: torch.Tensor) -> Direct | None:
-    held = layer._parameters
+    held = shown_by(layer._parameters)
     return _layer_norm(x, layer.normalized_shape, held["weight"], held["bias"], layer.eps)
 
 
 def _linear_layer(layer: nn.Linear, x: torch.Tensor) -> Direct | None:
-    held = layer._parameters
+    held = shown_by(layer._parameters)
     return _aten.linear.default, (x, held["weight"], held["bias"]), linear
 
 
@@ -175,7 +177,8 @@ LEAVES: dict[type[nn.Module], Leaf] = {
 }
 # What gives back what it was given, at inference.
 PASSING: frozenset[type[nn.Module]] = frozenset({nn.Identity, nn.Dropout})
-_FORWARDS = {kind: kind.forward for kind in (*LEAVES, *PASSING)}
+SHORT = frozenset((*LEAVES, *PASSING))  # all that have a short cut
+_FORWARDS = {kind: kind.forward for kind in SHORT}
 
 
 def as_made(layer: nn.Module) -> bool:

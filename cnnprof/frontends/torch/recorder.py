@@ -84,6 +84,14 @@ class Recorder(TorchDispatchMode):
             self.builder.set_storage_bytes(record.name, nbytes)
         return name
 
+    def lend(self, tensor: torch.Tensor, stand_in: torch.Tensor) -> None:
+        """Know ``stand_in`` as what ``tensor`` is known as; nothing where that isn't known itself."""
+        record, entry = self.ledger.storage(tensor), self.ledger.find(tensor)
+        if record is not None:
+            self.ledger.join(stand_in, record)
+        if entry is not None:
+            self.ledger.add(stand_in, entry.name, entry.name)
+
     def name_of(self, tensor: torch.Tensor) -> str:
         """The graph's name of a live tensor; one that nothing made is a constant (or a hidden parameter)."""
         entry = self.ledger.find(tensor)

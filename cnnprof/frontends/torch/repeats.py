@@ -57,9 +57,9 @@ class Repeats:
         parts: list[Any] = [id(plan)]
         for value in arguments:
             if type(value) in _USUAL:
-                if not value.is_meta or value.layout is not torch.strided:
+                if value.layout is not torch.strided:
                     return None
-                parts.append((value.shape, value.stride(), value.dtype))
+                parts.append((value.shape, value.stride(), value.dtype, value.is_meta))
             elif isinstance(value, (list, torch.Tensor)):
                 return None
             else:

@@ -24,12 +24,13 @@ _empty_strided = torch.empty_strided
 
 
 def _floating(first: torch.Tensor, *others: torch.Tensor | None) -> bool:
-    """True if all that are there are meta, strided, and of one common floating dtype."""
+    """True if ``first`` is meta and all that are there are of one common floating dtype. The others may be anywhere:
+    what stands in for them has the same shape and type."""
     dtype = first.dtype
     if dtype not in _LINEAR_MEMORY or not first.is_meta:
         return False
     for tensor in others:  # noqa: SIM110  (a generator takes twice as long)
-        if tensor is not None and (tensor.dtype is not dtype or not tensor.is_meta):
+        if tensor is not None and tensor.dtype is not dtype:
             return False
     return True
 

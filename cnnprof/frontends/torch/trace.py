@@ -124,15 +124,18 @@ def _run(
         warnings.simplefilter("ignore")
         if "torch._dynamo" in sys.modules:  # else nothing in the model can be compiled
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        parts = stack.enter_context(borrowed(module, substrate, training=training))
+        dtype = floating_dtype(module)
+        loan = stack.enter_context(borrowed(module, substrate, training=training, at_need=True))
+        parts = loan.parts
         scopes = Scopes(parts)
         recorder = Recorder(builder, scopes, substrate, lambda: weights_of(named_parts(module)))
-        arguments = make_arguments(module, planned, substrate, floating_dtype(module))
+        arguments = make_arguments(module, planned, substrate, dtype)
         if has_lazy(parts):
             with substrate.mode(), torch.no_grad():  # lazy modules make their weights in a first call
                 module(*arguments.args, **arguments.kwargs)
         for name, tensor, is_parameter in list(weights_of(parts)):
             recorder.declare(tensor, name, Role.PARAMETER if is_parameter else Role.BUFFER)
+        loan.tell(recorder.lend)
         inputs = [recorder.declare(tensor, name, Role.INPUT) for name, tensor in arguments.tensors]
         optimizer = None
         saved: dict[str, None] = {}
