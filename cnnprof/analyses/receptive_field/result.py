@@ -114,46 +114,50 @@ class LayerField:
 
     @property
     def aligned(self) -> bool:
-        return all(axis.aligned for axis in self.axes)
+        return all([axis.aligned for axis in self.axes])  # noqa: C419  (short; a list is quicker)
 
     @property
     def exact(self) -> bool:
-        return all(axis.exact for axis in self.axes)
+        return all([axis.exact for axis in self.axes])  # noqa: C419  (short; a list is quicker)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON object of a layer's or output's ``receptive_field``; per-axis lists in tensor order."""
+        axes = self.axes
+        is_global = [axis.is_global for axis in axes]
+        size = [axis.size for axis in axes]
+        aligned = self.aligned
         data: dict[str, Any] = {
             "input": self.input,
-            "axes": [axis.axis for axis in self.axes],
-            "size": list(self.size),
-            "stride": [_number(s) for s in self.stride],
-            "padding": list(self.padding),
-            "start": list(self.start),
-            "centre": [_number(c) for c in self.centre],
-            "global": [axis.is_global for axis in self.axes],
-            "aligned": self.aligned,
+            "axes": [axis.axis for axis in axes],
+            "size": [None if everything else own for everything, own in zip(is_global, size, strict=True)],
+            "stride": [_number(axis.stride) for axis in axes],
+            "padding": [axis.padding for axis in axes],
+            "start": [axis.start for axis in axes],
+            "centre": [_number(axis.centre) for axis in axes],
+            "global": is_global,
+            "aligned": aligned,
             "density": _number(self.density),
             "exact": self.exact,
         }
-        if self.is_global:
-            data["local_size"] = list(self.local_size)
-        if any(axis.phase_sizes for axis in self.axes):
+        if True in is_global:
+            data["local_size"] = size
+        if any([axis.phase_sizes for axis in axes]):  # noqa: C419  (short; a list is quicker)
             # Attention over pooled tokens makes thousands of phases: their number then, and no list in every layer.
-            data["phases"] = [max(1, len(axis.phase_sizes)) for axis in self.axes]
+            data["phases"] = [max(1, len(axis.phase_sizes)) for axis in axes]
             data["phase_sizes"] = [
-                list(axis.phase_sizes) if len(axis.phase_sizes) <= _LISTED_PHASES else [] for axis in self.axes
+                list(axis.phase_sizes) if len(axis.phase_sizes) <= _LISTED_PHASES else [] for axis in axes
             ]
-        if not self.aligned:
+        if not aligned:
             data["branches"] = [
-                [{"stride": _number(b.stride), "centre": _number(b.centre)} for b in axis.branches]
-                for axis in self.axes
+                [{"stride": _number(b.stride), "centre": _number(b.centre)} for b in axis.branches] for axis in axes
             ]
             data["misaligned_by"] = self.misaligned_by
         if self.gridding_layer is not None:
             data["gridding_layer"] = self.gridding_layer
-        for flag in ("data_dependent", "unknown"):
-            if getattr(self, flag):
-                data[flag] = True
+        if self.data_dependent:
+            data["data_dependent"] = True
+        if self.unknown:
+            data["unknown"] = True
         return data
 
 

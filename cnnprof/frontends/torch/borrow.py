@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import torch
@@ -118,10 +119,10 @@ class _Kept:
         self._module = module
         self._class = module.__class__
         self._attributes = dict(module.__dict__)
-        containers = [value for value in self._attributes.values() if is_container[type(value)]]
+        values = self._attributes.values()
+        self._containers = list(compress(values, map(is_container.__getitem__, map(type, values))))
         # Most are a module's hooks, and empty: nothing to copy.
-        self._empty = [value for value in containers if not value]
-        self._filled = [(value, value.copy()) for value in containers if value]
+        self._filled = [(value, value.copy()) for value in filter(None, self._containers)]
 
     def restore(self) -> None:
         if self._module.__class__ is not self._class:
@@ -129,13 +130,12 @@ class _Kept:
         attributes = self._module.__dict__
         attributes.clear()
         attributes.update(self._attributes)
-        for container in [value for value in self._empty if value]:
+        for container in filter(None, self._containers):
             container.clear()
         for container, contents in self._filled:
             if isinstance(container, list):
                 container[:] = contents
             else:
-                container.clear()
                 container.update(contents)
 
 

@@ -24,7 +24,7 @@ from cnnprof.frontends.torch.repeats import Repeats
 from cnnprof.frontends.torch.schema import Bound, Plan, bind_arguments, plan_of
 from cnnprof.frontends.torch.scopes import Scopes
 from cnnprof.frontends.torch.shapes import RULES
-from cnnprof.frontends.torch.storage import Ledger, StorageRecord, Write, geometry_of
+from cnnprof.frontends.torch.storage import Ledger, Write, geometry_of
 from cnnprof.frontends.torch.substrate import Cpu, Meta, Substrate
 from cnnprof.ir import UNKNOWN_KIND, GraphBuilder, Op, Role, Tensor
 from cnnprof.ops.spec import RULE_FAILURES, Call
@@ -166,11 +166,11 @@ class Recorder(TorchDispatchMode):
         :meth:`Repeats.key` the next call like it can be a :meth:`repeat`."""
         outputs = results_of(result)
         if plan.one_dtype is not None:
-            check_one_dtype(plan.base, *[bound.tensors[place] for place in plan.one_dtype])
+            check_one_dtype(plan.base, bound.tensors[plan.one_dtype[0]], bound.tensors[plan.one_dtype[1]])
         if plan.is_alias and bound.tensors[0] is not None:
             self._alias(bound.tensors[0], outputs)
             return
-        if not any(isinstance(t, torch.Tensor) for t in outputs):
+        if all([t is None for t in outputs]):  # noqa: C419  (short; a list is quicker)
             outputs = list(bound.written)
         if self._makes_nothing(plan, bound, outputs):
             return
@@ -276,17 +276,15 @@ class Recorder(TorchDispatchMode):
                 continue
             name = self.builder.unique_tensor_name(f"{op_name}:{index}" if several else op_name)
             written = self._original(tensor, writes) if writes else None
-            storage: StorageRecord | None
             if written is not None:
-                self.ledger.wrote(tensor, name)
+                storage = self.ledger.wrote(tensor, name)
                 if written is not tensor:
                     self.ledger.rename(written, name)
-                storage = self.ledger.storage(tensor)
             else:
                 storage, nbytes = self.ledger.place(tensor, name, name)
                 if nbytes is not None:
                     self.builder.set_storage_bytes(storage.name, nbytes)
-            at = "" if storage is None or storage.name == name else storage.name
+            at = "" if storage.name == name else storage.name
             made.append(Tensor(name, result.shape, result.dtype, Role.ACTIVATION, storage=at, layout=result.layout))
         return made
 

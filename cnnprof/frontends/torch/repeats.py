@@ -8,7 +8,6 @@ that only names and memory are left to work out. Only calls with a rule for thei
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 
 from cnnprof.frontends.torch.schema import Plan
 from cnnprof.ir import Role, Tensor
+from cnnprof.ir.record import quick_init
 
 __all__ = ["Repeat", "Repeats"]
 
@@ -24,6 +24,7 @@ _META = torch.device("meta")
 _empty_strided = torch.empty_strided
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Repeat:
     """What a call comes to. ``results`` are records without names; ``made`` the (shape, stride, dtype) of each, or None
@@ -80,5 +81,7 @@ class Repeats:
         made = None
         if not in_place:
             made = tuple([None if t is None else (t.shape, t.stride(), t.dtype) for t in outputs])
-        with suppress(TypeError):  # an argument without a hash
+        try:
             self._known[key] = Repeat(kind, attributes, results, made, roles)
+        except TypeError:  # an argument without a hash
+            return

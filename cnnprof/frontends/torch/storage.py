@@ -156,11 +156,12 @@ class Ledger:
         if storage is not None:
             self._storages[storage._cdata] = (weakref.ref(storage), record)
 
-    def wrote(self, tensor: torch.Tensor, name: str) -> None:
-        """``tensor`` was written in place and is ``name`` from now on."""
+    def wrote(self, tensor: torch.Tensor, name: str) -> StorageRecord:
+        """``tensor`` was written in place and is ``name`` from now on. Gives its storage."""
         record = self.add(tensor, name, name)
         record.written(Write(name, geometry_of(tensor)))
         self._tensors[id(tensor)].seen = len(record.writes)
+        return record
 
     def rename(self, tensor: torch.Tensor, name: str) -> None:
         """``tensor`` is known and up to date as ``name``."""
