@@ -13,7 +13,7 @@ from cnnprof.analyses.memory.liveness import Lifetime, Liveness, liveness, peak_
 from cnnprof.analyses.memory.reorder import reorder
 from cnnprof.analyses.memory.result import LiveTensor, MemoryResult, Moment, Reordered, WhatIf
 from cnnprof.analyses.memory.savings import savings
-from cnnprof.analyses.memory.schedule import Category, Schedule, build_schedule
+from cnnprof.analyses.memory.schedule import Category, Schedule, Storage, build_schedule
 from cnnprof.errors import UsageError
 from cnnprof.ir import DType, Graph
 
@@ -45,16 +45,19 @@ def memory(
     held = liveness(schedule) if schedule.held_until is not None else None
     alive = _alive_at_peak(graph, plain, live)
     found = reorder(plain) if reordering else None
+    totals = dict.fromkeys(Category, 0)
+    for storage in schedule.storages:
+        totals[storage.category] += storage.nbytes
     return MemoryResult(
         mode=graph.mode,
-        parameter_bytes=_total(schedule, Category.PARAMETER),
-        buffer_bytes=_total(schedule, Category.BUFFER),
-        constant_bytes=_total(schedule, Category.CONSTANT),
-        optimizer_state_bytes=_total(schedule, Category.OPTIMIZER),
-        input_bytes=_total(schedule, Category.INPUT),
+        parameter_bytes=totals[Category.PARAMETER],
+        buffer_bytes=totals[Category.BUFFER],
+        constant_bytes=totals[Category.CONSTANT],
+        optimizer_state_bytes=totals[Category.OPTIMIZER],
+        input_bytes=totals[Category.INPUT],
         output_bytes=sum(s.nbytes for s in schedule.storages if s.to_end and not s.resident),
-        saved_for_backward_bytes=_total(schedule, Category.SAVED),
-        gradient_bytes=_total(schedule, Category.GRADIENT),
+        saved_for_backward_bytes=totals[Category.SAVED],
+        gradient_bytes=totals[Category.GRADIENT],
         op_names=tuple(_step_name(step.op.name, step.recomputed) for step in plain.steps),
         phases=tuple(step.op.phase for step in plain.steps),
         live_bytes=live.live_bytes,
@@ -150,10 +153,6 @@ def _what_if_schedule(
     )
 
 
-def _total(schedule: Schedule, category: Category) -> int:
-    return sum(s.nbytes for s in schedule.storages if s.category is category)
-
-
 def _step_name(name: str, recomputed: bool) -> str:
     return f"{name} (again)" if recomputed else name
 
@@ -169,31 +168,32 @@ def _moment(schedule: Schedule, live: Liveness) -> Moment:
 
 def _alive_at_peak(graph: Graph, schedule: Schedule, live: Liveness) -> tuple[LiveTensor, ...]:
     """What stands at the peak, largest first; residents included."""
-    count = len(schedule.steps)
-    ends = range(-1, count)  # lives that end past this are kept to the end
-    residents = [Lifetime(at, -1, count, s.nbytes) for at, s in enumerate(schedule.storages) if s.resident]
+    ends = range(len(schedule.steps))  # lives that end past this are kept to the end
     at_peak = () if live.peak_step is None else live.alive_at(live.peak_step)
+    spans: list[tuple[Storage, Lifetime | None]] = [
+        (storage, None) for storage in schedule.storages if storage.resident
+    ]
+    spans += [(schedule.storages[life.storage], life) for life in at_peak]
     names = {dtype: dtype.value for dtype in DType}  # an Enum's value is looked up by Python code
     rows = []
-    for life in sorted((*residents, *at_peak), key=_by_size):
-        storage = schedule.storages[life.storage]
+    for storage, life in sorted(spans, key=_by_size):
         tensor = graph.tensors.get(storage.tensor)
         rows.append(
             LiveTensor(
                 name=storage.tensor,
-                nbytes=life.nbytes,
+                nbytes=storage.nbytes,
                 category=storage.category,
                 shape=None if tensor is None else tensor.shape,
                 dtype="mixed" if tensor is None else names[tensor.dtype],
-                made_by=schedule.steps[life.start].op.name if life.start >= 0 else None,
-                freed_after=schedule.steps[life.end].op.name if life.end in ends else None,
+                made_by=None if life is None else schedule.steps[life.start].op.name,
+                freed_after=None if life is None or life.end not in ends else schedule.steps[life.end].op.name,
             )
         )
     return tuple(rows)
 
 
-def _by_size(life: Lifetime) -> int:
-    return -life.nbytes
+def _by_size(span: tuple[Storage, Lifetime | None]) -> int:
+    return -span[0].nbytes
 
 
 def _by_category(alive: Sequence[LiveTensor]) -> dict[str, int]:

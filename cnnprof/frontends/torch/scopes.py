@@ -30,7 +30,8 @@ class Scopes:
         self._parts = [(module, name.replace(".", "/")) for name, module in parts]
         self.leaf: Callable[[nn.Module], LeafCall | None] | None = None
         self._thread = threading.get_ident()
-        self._undo: list[Callable[[], Any]] = []
+        self._undo: list[Callable[[], Any]] = []  # hooks
+        self._wrapped: list[tuple[dict[str, Any], Any]] = []  # a part's attributes, and its own forward among them
         self.current = ""
 
     def __enter__(self) -> Scopes:
@@ -46,6 +47,12 @@ class Scopes:
     def __exit__(self, *_exception: object) -> None:
         while self._undo:
             self._undo.pop()()
+        for attributes, own in reversed(self._wrapped):
+            if own is _NONE:
+                attributes.pop("forward", None)
+            else:
+                attributes["forward"] = own
+        self._wrapped.clear()
 
     def _wrap(self, module: nn.Module, path: str) -> None:
         forward = module.forward
@@ -67,10 +74,7 @@ class Scopes:
                 self.current = before
 
         attributes = module.__dict__
-        if "forward" in attributes:
-            self._undo.append(lambda own=attributes["forward"]: attributes.__setitem__("forward", own))  # type: ignore[misc]
-        else:
-            self._undo.append(lambda: attributes.pop("forward", None))
+        self._wrapped.append((attributes, attributes.get("forward", _NONE)))
         entered.__wrapped__ = forward  # type: ignore[attr-defined]  # for models that look at a signature
         attributes["forward"] = entered
 
@@ -91,4 +95,5 @@ class Scopes:
         self._undo += [first.remove, last.remove]
 
 
+_NONE = object()
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

@@ -227,8 +227,17 @@ def _digest(graph: Graph) -> str:
     """Identifies structure and shapes; equal for equal models wherever they were traced."""
     # An Enum's value is looked up by Python code: once a member, not once a tensor.
     names = {member: member.value for kind in (DType, Role) for member in kind}
-    lines = [f"{t.name}|{t.shape}|{names[t.dtype]}|{names[t.role]}\n" for t in graph.tensors.values()]
+    shapes = _Texts()
+    lines = [f"{t.name}|{shapes[t.shape]}|{names[t.dtype]}|{names[t.role]}\n" for t in graph.tensors.values()]
     shared = {id(op.attributes): op.attributes for op in graph.ops}
     texts = {key: str(dict(attributes)) for key, attributes in shared.items()}
     lines += [f"{op.name}|{op.op_type}|{op.inputs}|{op.outputs}|{texts[id(op.attributes)]}\n" for op in graph.ops]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+class _Texts(dict[Any, str]):
+    """Values as text; most shapes are those of many tensors."""
+
+    def __missing__(self, value: Any) -> str:
+        found = self[value] = str(value)
+        return found
