@@ -318,19 +318,58 @@ def test_calls_like_one_before_are_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     net, known = Repeating(), []
     original = Recorder.repeat
 
-    def watching(self: Any, key: Any, plan: Any, arguments: Any) -> Any:
-        found = original(self, key, plan, arguments)
+    def watching(self: Any, key: Any, plan: Any, arguments: Any, result: Any = None) -> Any:
+        found = original(self, key, plan, arguments, result)
         known.append((plan.base, found is not None))
         return found
 
     monkeypatch.setattr(Recorder, "repeat", watching)
     quick = trace_room.trace(net, [(1, 4, 8, 8)])
     counted = {name: [again for base, again in known if base == name] for name, _ in known}
-    # Three stages, of which the first reads the input; the point, channels-last, asked as a layer and as a call; one
-    # with a weight, one with a product of it.
-    assert counted["convolution"] == [False, False, True, False, False, False, False]
+    # Three stages, of which the first reads the input; one with a weight, one with a product of it. (The point, on what
+    # is channels-last, has no rule.)
+    assert counted["convolution"] == [False, False, True, False, False]
     assert counted["native_batch_norm"] == [False, True, True]
     assert counted["relu"][:3] == [False, True, True]
     assert counted["linear"] == [False, True]
     monkeypatch.setattr(composites, "undisturbed", lambda: False)
     assert whole(trace_room.trace(net, [(1, 4, 8, 8)])) == whole(quick)
+
+
+class OtherSizes(nn.Module):
+    """The same layers again and again, each time with other channels, positions or settings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        settings: list[dict[str, Any]] = [
+            {}, {"bias": False}, {"stride": 2}, {"padding": 1}, {"padding": (1, 0)}, {"dilation": 2}, {"groups": 2}, {},
+            {"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}, {"stride": (2, 1), "bias": False},
+        ]  # fmt: skip
+        self.convs = nn.ModuleList(
+            [nn.Conv2d(4 + 2 * at, 6 + 2 * at, 3 if at % 3 else 1, **own) for at, own in enumerate(settings)]
+        )
+        self.norms = nn.ModuleList(
+            [nn.BatchNorm2d(6 + 2 * at, affine=at % 2 == 0, eps=10.0**-at) for at in range(len(settings))]
+        )
+        self.acts = nn.ModuleList(
+            [(nn.ReLU, nn.SiLU, nn.Hardswish)[at % 3](at % 2 == 0) for at in range(len(settings))]
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for conv, norm, act in zip(self.convs, self.norms, self.acts, strict=True):
+            x = act(norm(conv(x)))
+        y = F.relu(x[0, :24])
+        y = (
+            F.conv2d(y, self.convs[-1].weight[:4], stride=(2, 1))
+            + F.conv2d(y[None], self.convs[-1].weight[:4])[0, :, ::2]
+        )
+        flat = F.batch_norm(x.flatten(2), self.norms[-1].running_mean, self.norms[-1].running_var)
+        return torch.sigmoid(y.sum()) + F.relu(flat.mean((0, 2))).sum() + F.relu(x.double()).sum()
+
+
+def test_calls_of_other_sizes_are_told_from_calls_of_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = [(1, 4, 40, 36)]
+    quick = trace_room.trace(OtherSizes(), shape)
+    assert sum(op.kind == "conv" for op in quick.ops) == 13
+    monkeypatch.setattr(composites, "undisturbed", lambda: False)
+    assert whole(trace_room.trace(OtherSizes(), shape)) == whole(quick)

@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812  (the field's name for it)
 from torch.overrides import TorchFunctionMode
 
-from cnnprof.frontends.torch.direct import LEAVES, PASSING, ROUTES, Direct, as_made, undisturbed
+from cnnprof.frontends.torch.direct import LEAVES, PASSING, ROUTES, SIZES_APART, Direct, as_made, undisturbed
 from cnnprof.frontends.torch.recorder import Recorder
 from cnnprof.frontends.torch.repeats import Repeats
-from cnnprof.frontends.torch.schema import bind_arguments, plan_of
+from cnnprof.frontends.torch.schema import Plan, bind_arguments, plan_of
 from cnnprof.frontends.torch.scopes import LeafCall
 from cnnprof.frontends.torch.shapes import adaptive_average, attention, linear
 from cnnprof.ops.table import lookup
@@ -145,21 +145,25 @@ class Composites(TorchFunctionMode):
         overload, arguments, rule = direct
         plan = plan_of(overload)
         with torch._C._DisableTorchDispatch():
-            key = Repeats.key(plan, arguments)
-            again = None if key is None else recorder.repeat(key, plan, arguments)
+            apart = SIZES_APART.get(id(overload))
+            made = None
+            if apart is None:
+                key = Repeats.key(plan, arguments)
+                again = None if key is None else recorder.repeat(key, plan, arguments)
+            else:
+                made = _by_rule(plan, rule, arguments)
+                if made is None:
+                    return None
+                key = (id(plan), arguments[0].dim(), arguments[0].dtype, apart(arguments))
+                again = recorder.repeat(key, plan, arguments, made)
             if again is not None:
                 return again
-            bound = bind_arguments(plan, arguments, {})
-            if not all([t is None or type(t) in _USUAL for t in bound.tensors]):  # noqa: C419  (short; a list is quicker)
+            if made is None:
+                made = _by_rule(plan, rule, arguments)
+            if made is None:
                 return None
-            try:
-                result = rule(*arguments)
-            except (AttributeError, TypeError, ValueError):  # no tensors, say: torch's own error is better
-                return None
-            if result is None:
-                return None
-            recorder.record(plan, bound, result, key)
-        return result[0] if isinstance(result, tuple) else result
+            recorder.record(plan, bind_arguments(plan, arguments, {}), made, key)
+        return made[0] if isinstance(made, tuple) else made
 
     @staticmethod
     def _overload(func: Any, args: tuple[Any, ...]) -> Any:
@@ -173,6 +177,19 @@ class Composites(TorchFunctionMode):
         if found is None and func in _EINSUM and len(_operands(args)) == 2:
             found = _aten.einsum.default
         return found if found is not None and _known(found) else None
+
+
+def _by_rule(plan: Plan, rule: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """What a call of usual tensors gives; None where the rule doesn't say."""
+    for place in plan.tensor_places:
+        value = arguments[place] if place < len(arguments) else None
+        for tensor in value if isinstance(value, list) else (value,):
+            if isinstance(tensor, torch.Tensor) and type(tensor) not in _USUAL:
+                return None
+    try:
+        return rule(*arguments)
+    except (AttributeError, TypeError, ValueError):  # no tensors, say: torch's own error is better
+        return None
 
 
 def _known(overload: Any) -> bool:

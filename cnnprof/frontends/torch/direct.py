@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812  (the field's name for it)
 from cnnprof.frontends.torch.lent import shown_by
 from cnnprof.frontends.torch.shapes import RULES, adaptive_average, linear, plain_batch_norm, plain_convolution
 
-__all__ = ["LEAVES", "PASSING", "ROUTES", "SHORT", "Direct", "Route", "as_made", "undisturbed"]
+__all__ = ["LEAVES", "PASSING", "ROUTES", "SHORT", "SIZES_APART", "Direct", "Route", "as_made", "undisturbed"]
 
 _aten = torch.ops.aten
 # (overload, its arguments in order, rule for its result)
@@ -123,6 +123,21 @@ ROUTES: dict[Any, Route] = {
     **dict.fromkeys((torch.mul, _T.mul), _binary(_aten.mul.Tensor)),
     _T.add_: _binary(_aten.add_.Tensor),
     **dict.fromkeys((torch.cat, torch.concat), _cat),
+}
+
+
+# Calls whose kind and attributes don't depend on how many channels and positions there are, by the overload's id (its
+# hash is Python): what of their arguments they do depend on, beside the first one's rank and type.
+_UNARY = (
+    *(_aten.relu.default, _aten.relu_.default, _aten.silu.default, _aten.silu_.default, _aten.sigmoid.default),
+    *(_aten.hardswish.default, _aten.hardswish_.default),
+)
+SIZES_APART: dict[int, Callable[[tuple[Any, ...]], Any]] = {
+    id(_aten.convolution.default): lambda a: (a[1].shape[2:], a[2] is None, a[3], a[4], a[5], a[8]),
+    id(_aten.native_batch_norm.default): lambda a: (a[1] is None, a[2] is None, a[3] is None, a[5]),
+    id(_aten.linear.default): lambda a: a[2] is None,
+    **dict.fromkeys(map(id, (_aten.add.Tensor, _aten.mul.Tensor, _aten.add_.Tensor)), lambda a: a[1].dim()),
+    **dict.fromkeys(map(id, _UNARY), lambda _arguments: None),
 }
 
 

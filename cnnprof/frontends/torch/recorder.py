@@ -84,14 +84,6 @@ class Recorder(TorchDispatchMode):
             self.builder.set_storage_bytes(record.name, nbytes)
         return name
 
-    def lend(self, tensor: torch.Tensor, stand_in: torch.Tensor) -> None:
-        """Know ``stand_in`` as what ``tensor`` is known as; nothing where that isn't known itself."""
-        record, entry = self.ledger.storage(tensor), self.ledger.find(tensor)
-        if record is not None:
-            self.ledger.join(stand_in, record)
-        if entry is not None:
-            self.ledger.add(stand_in, entry.name, entry.name)
-
     def name_of(self, tensor: torch.Tensor) -> str:
         """The graph's name of a live tensor; one that nothing made is a constant (or a hidden parameter)."""
         entry = self.ledger.find(tensor)
@@ -182,8 +174,9 @@ class Recorder(TorchDispatchMode):
             self._repeats.put(key, kind, attributes, results, outputs, roles, in_place=bool(bound.written))
         self._add(plan, kind, attributes, inputs, outputs, results, bound.written)
 
-    def repeat(self, key: Hashable, plan: Plan, arguments: tuple[Any, ...]) -> torch.Tensor | None:
-        """Record a call like one before and give its (first) result; None if there was none."""
+    def repeat(self, key: Hashable, plan: Plan, arguments: tuple[Any, ...], result: Any = None) -> torch.Tensor | None:
+        """Record a call like one before and give its (first) result; None if there was none. ``result`` is needed where
+        the one before may have been of another size."""
         known = self._repeats.get(key)
         if known is None:
             return None
@@ -191,9 +184,13 @@ class Recorder(TorchDispatchMode):
         inputs = self._names_of([arguments[place] if place < count else None for place in plan.tensor_places])
         if self._roles_of(inputs) != known.roles:
             return None
-        outputs = known.run(arguments)
+        if result is None:
+            outputs, results = known.run(arguments), known.results
+        else:
+            outputs = results_of(result)
+            results = tuple([None if t is None else unnamed(t) for t in outputs])
         written = () if known.made is not None else (arguments[0],)
-        self._add(plan, known.kind, known.attributes, inputs, outputs, known.results, written)
+        self._add(plan, known.kind, known.attributes, inputs, outputs, results, written)
         return outputs[0]
 
     def _names_of(self, tensors: Sequence[torch.Tensor | None]) -> tuple[str | None, ...]:

@@ -2,7 +2,8 @@
 
 Networks repeat themselves. What such a call comes to (canonical kind and attributes, its results' shapes) is known, so
 that only names and memory are left to work out. Only calls with a rule for their results are remembered
-(:mod:`cnnprof.frontends.torch.direct`): their results depend on nothing else.
+(:mod:`cnnprof.frontends.torch.direct`): their results depend on nothing else. Of the commonest the kind and attributes
+don't depend on sizes either: those are known again at any size, with results by their rule.
 """
 
 from __future__ import annotations

@@ -156,6 +156,14 @@ class Ledger:
         if storage is not None:
             self._storages[storage._cdata] = (weakref.ref(storage), record)
 
+    def lend(self, tensor: torch.Tensor, stand_in: torch.Tensor) -> None:
+        """Know ``stand_in`` as what ``tensor`` is known as; nothing where that isn't known itself."""
+        record, entry = self.storage(tensor), self.find(tensor)
+        if record is not None:
+            self.join(stand_in, record)
+        if entry is not None:
+            self.add(stand_in, entry.name, entry.name)
+
     def wrote(self, tensor: torch.Tensor, name: str) -> StorageRecord:
         """``tensor`` was written in place and is ``name`` from now on. Gives its storage."""
         record = self.add(tensor, name, name)

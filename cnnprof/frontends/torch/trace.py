@@ -135,7 +135,7 @@ def _run(
                 module(*arguments.args, **arguments.kwargs)
         for name, tensor, is_parameter in list(weights_of(parts)):
             recorder.declare(tensor, name, Role.PARAMETER if is_parameter else Role.BUFFER)
-        loan.tell(recorder.lend)
+        loan.tell(recorder.ledger.lend)
         inputs = [recorder.declare(tensor, name, Role.INPUT) for name, tensor in arguments.tensors]
         optimizer = None
         saved: dict[str, None] = {}
