@@ -33,9 +33,11 @@ Told = Callable[[torch.Tensor, torch.Tensor], None]
 
 @dataclass(frozen=True, slots=True)
 class Loan:
-    """What was borrowed. ``tell`` takes who is told of every stand-in that is made at need: (tensor, stand-in)."""
+    """What was borrowed. ``at_need``: its registered tensors are ordinary ones, their stand-ins made at need; ``tell``
+    takes who is told of each of those: (tensor, stand-in)."""
 
     parts: Parts
+    at_need: bool
     tell: Callable[[Told], None]
 
 
@@ -94,7 +96,7 @@ def borrowed(module: nn.Module, substrate: Substrate, *, training: bool, at_need
             if training or not _all_on(parts, substrate):
                 with torch.no_grad():
                     _replace(parts, stand_ins)
-            yield Loan(named, stand_ins.tell)
+            yield Loan(named, stand_ins.lends, stand_ins.tell)
         finally:
             for part in kept:
                 part.restore()
@@ -164,11 +166,11 @@ def _all_on(parts: Sequence[nn.Module], substrate: Substrate) -> bool:
 
 def _are_usual(parts: Sequence[nn.Module], substrate: Substrate) -> bool:
     """True if stand-ins can be made at need: plain tensors, that needn't become anything in a first call."""
-    return isinstance(substrate, Meta) and all(
-        tensor is None or type(tensor) in _USUAL
-        for part in parts
-        for tensor in (*part._parameters.values(), *part._buffers.values())
-    )
+    kinds: set[type] = set()
+    for part in parts:
+        kinds.update(map(type, part._parameters.values()))
+        kinds.update(map(type, part._buffers.values()))
+    return isinstance(substrate, Meta) and kinds <= _USUAL | {type(None)}
 
 
 def has_lazy(parts: Parts) -> bool:

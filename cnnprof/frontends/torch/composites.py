@@ -182,7 +182,9 @@ class Composites(TorchFunctionMode):
 def _by_rule(plan: Plan, rule: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """What a call of usual tensors gives; None where the rule doesn't say."""
     for place in plan.tensor_places:
-        value = arguments[place] if place < len(arguments) else None
+        if place >= len(arguments) or type(arguments[place]) in _USUAL:
+            continue
+        value = arguments[place]
         for tensor in value if isinstance(value, list) else (value,):
             if isinstance(tensor, torch.Tensor) and type(tensor) not in _USUAL:
                 return None

@@ -136,6 +136,7 @@ SIZES_APART: dict[int, Callable[[tuple[Any, ...]], Any]] = {
     id(_aten.convolution.default): lambda a: (a[1].shape[2:], a[2] is None, a[3], a[4], a[5], a[8]),
     id(_aten.native_batch_norm.default): lambda a: (a[1] is None, a[2] is None, a[3] is None, a[5]),
     id(_aten.linear.default): lambda a: a[2] is None,
+    id(_aten.adaptive_avg_pool2d.default): lambda a: a[1],
     **dict.fromkeys(map(id, (_aten.add.Tensor, _aten.mul.Tensor, _aten.add_.Tensor)), lambda a: a[1].dim()),
     **dict.fromkeys(map(id, _UNARY), lambda _arguments: None),
 }

@@ -130,7 +130,7 @@ def _run(
         scopes = Scopes(parts)
         recorder = Recorder(builder, scopes, substrate, lambda: weights_of(named_parts(module)))
         arguments = make_arguments(module, planned, substrate, dtype)
-        if has_lazy(parts):
+        if not loan.at_need and has_lazy(parts):
             with substrate.mode(), torch.no_grad():  # lazy modules make their weights in a first call
                 module(*arguments.args, **arguments.kwargs)
         for name, tensor, is_parameter in list(weights_of(parts)):
