@@ -173,10 +173,15 @@ def retyped_sizes(
     schedule: Schedule, weight_dtype: DType | None, activation_dtype: DType | None, rounding_bytes: int = 1
 ) -> list[int]:
     """Bytes of each storage under the what-ifs of :func:`retype`."""
+    weight_bits = None if weight_dtype is None else weight_dtype.bits
+    activation_bits = None if activation_dtype is None else activation_dtype.bits
     sizes = []
     for storage in schedule.storages:
-        wanted = weight_dtype if storage.category in _WITH_WEIGHTS else activation_dtype
-        nbytes = storage.model_bytes if wanted is None else _retyped(storage.model_bytes, storage.dtype, wanted)
+        nbytes = storage.model_bytes
+        wanted = weight_bits if storage.category in _WITH_WEIGHTS else activation_bits
+        own = None if wanted is None else _FLOATING_BITS.get(storage.dtype)
+        if wanted is not None and own is not None:  # integers stay as they are
+            nbytes = -(-nbytes * wanted // own)
         sizes.append(nbytes if rounding_bytes == 1 else -(-nbytes // rounding_bytes) * rounding_bytes)
     return sizes
 
@@ -241,10 +246,4 @@ def _rest_of_optimizer_state(graph: Graph, storages: Sequence[Storage]) -> Stora
 
 
 _COMPLEX = (DType.COMPLEX64, DType.COMPLEX128)
-
-
-def _retyped(nbytes: int, dtype: DType, wanted: DType) -> int:
-    """Bytes of a storage when its floating-point elements become ``wanted``; integers stay as they are."""
-    if not dtype.is_float or not dtype.bits or dtype in _COMPLEX:
-        return nbytes
-    return -(-nbytes * wanted.bits // dtype.bits)
+_FLOATING_BITS = {dtype: dtype.bits for dtype in DType if dtype.is_float and dtype.bits and dtype not in _COMPLEX}
