@@ -136,7 +136,6 @@ class Kernel:
             bytes_in=self.bytes_in * batch * width,
             bytes_out=self.bytes_out * batch * width,
             bytes_weights=self.bytes_weights * width,
-            bytes_network=self.bytes_network * batch * width,
             batch=max(1, round(self.batch * batch)),
         )
 

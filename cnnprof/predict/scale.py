@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnnprof.errors import UsageError
 from cnnprof.ir import DType, Graph
-from cnnprof.predict.kernels import Kernel
+from cnnprof.predict.kernels import Kernel, in_network
 
 __all__ = ["at", "batch_of"]
 
@@ -27,7 +27,8 @@ def at(graph: Graph, kernels: tuple[Kernel, ...], *, batch: int | None, dtype: s
     if wanted < 1:
         raise UsageError(f"batch {wanted}: expected 1 or more", "give the number of samples")
     width = bits_of(dtype) / _float_bits(graph)
-    return tuple(kernel.scaled(batch=wanted / own, width=width) for kernel in kernels), wanted
+    scaled = tuple(kernel.scaled(batch=wanted / own, width=width) for kernel in kernels)
+    return in_network(scaled) if any(kernel.bytes_network for kernel in kernels) else scaled, wanted
 
 
 def bits_of(dtype: str) -> int:

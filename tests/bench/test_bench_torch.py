@@ -90,7 +90,6 @@ from torch import nn
 from cnnprof.analyses.complexity import complexity
 from cnnprof.frontends.inputs import InputSpec
 from cnnprof.frontends.torch.references import load_reference
-from cnnprof.frontends.torch.trace import trace
 graph = load_reference(sys.argv[1], inputs=[InputSpec((1, 512), None, None, 0, 31999)])
 # The high-water mark of this program alone: getrusage's would include the parent's at the fork.
 peak = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cnnprof.ir import Graph, GraphBuilder, ModelSource, Op, Role, Tensor
 from cnnprof.predict.kernels import FEATURES, Kernel, in_network, row_of
 from cnnprof.predict.lower import lower
+from cnnprof.predict.scale import at
 
 _CONV = Kernel(name="c", ops=("c",), cls="conv_dense")
 
@@ -37,7 +38,6 @@ def test_a_network_touches_its_weights_and_results_once() -> None:
         replace(_CONV, bytes_in=300.0, bytes_out=4000.0),
     )
     assert [kernel.bytes_network for kernel in in_network([first, second])] == [4320.0, 4320.0]
-    assert in_network([first])[0].scaled(batch=2.0).bytes_network == 640.0
 
 
 def test_only_onnxruntimes_kernels_know_their_network() -> None:
@@ -45,6 +45,14 @@ def test_only_onnxruntimes_kernels_know_their_network() -> None:
     # 8x3 kernels of 3x3, and 8x6x6 results (once: the relu is fused).
     assert {k.bytes_network for k in lower(conv_relu, "onnxruntime")} == {4.0 * (216 + 288 + 288)}
     assert {k.bytes_network for k in lower(conv_relu, "torch")} == {0.0}
+
+
+def test_at_another_batch_results_are_more_and_weights_the_same() -> None:
+    graph = _conv_relu()
+    twice, _ = at(graph, lower(graph, "onnxruntime"), batch=2, dtype="float32")
+    assert {k.bytes_network for k in twice} == {4.0 * (216 + 2 * (288 + 288))}
+    eager, _ = at(graph, lower(graph, "torch"), batch=2, dtype="float32")
+    assert {k.bytes_network for k in eager} == {0.0}
 
 
 def _conv_relu() -> Graph:

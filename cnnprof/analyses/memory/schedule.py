@@ -179,8 +179,7 @@ def retyped_sizes(
     for storage in schedule.storages:
         nbytes = storage.model_bytes
         wanted = weight_bits if storage.category in _WITH_WEIGHTS else activation_bits
-        own = None if wanted is None else _FLOATING_BITS.get(storage.dtype)
-        if wanted is not None and own is not None:  # integers stay as they are
+        if wanted is not None and (own := _FLOATING_BITS.get(storage.dtype)):  # integers stay as they are
             nbytes = -(-nbytes * wanted // own)
         sizes.append(nbytes if rounding_bytes == 1 else -(-nbytes // rounding_bytes) * rounding_bytes)
     return sizes

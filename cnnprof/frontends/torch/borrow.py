@@ -179,7 +179,7 @@ def has_lazy(parts: Parts) -> bool:
         type(tensor) not in _USUAL and is_lazy(tensor)
         for _, part in parts
         for held in (part._parameters, part._buffers)
-        for tensor in own_of(held).values()
+        for tensor in held.values()
         if tensor is not None
     )
 

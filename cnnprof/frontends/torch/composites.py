@@ -146,19 +146,17 @@ class Composites(TorchFunctionMode):
         plan = plan_of(overload)
         with torch._C._DisableTorchDispatch():
             apart = SIZES_APART.get(id(overload))
-            made = None
+            made = None if apart is None else _by_rule(plan, rule, arguments)
             if apart is None:
                 key = Repeats.key(plan, arguments)
-                again = None if key is None else recorder.repeat(key, plan, arguments)
+            elif made is None:
+                return None
             else:
-                made = _by_rule(plan, rule, arguments)
-                if made is None:
-                    return None
                 key = (id(plan), arguments[0].dim(), arguments[0].dtype, apart(arguments))
-                again = recorder.repeat(key, plan, arguments, made)
+            again = None if key is None else recorder.repeat(key, plan, arguments, made)
             if again is not None:
                 return again
-            if made is None:
+            if apart is None:
                 made = _by_rule(plan, rule, arguments)
             if made is None:
                 return None
