@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import overload
 
 from cnnprof.analyses.memory.arena import plan_arena
 from cnnprof.analyses.memory.checkpoint import checkpoint, match_modules
@@ -43,7 +44,7 @@ def memory(
     plain = schedule.by_last_reader()
     live = liveness(plain)
     held = liveness(schedule) if schedule.held_until is not None else None
-    alive = _alive_at_peak(graph, plain, live)
+    alive = _AliveAtPeak(graph, plain, live)
     found = reorder(plain) if reordering else None
     totals = dict.fromkeys(Category, 0)
     for storage in schedule.storages:
@@ -63,7 +64,7 @@ def memory(
         live_bytes=live.live_bytes,
         peak=_moment(plain, live),
         alive_at_peak=alive,
-        by_category=_by_category(alive),
+        by_category=alive.by_category(),
         framework_live_bytes=None if held is None else held.live_bytes,
         framework_peak=None if held is None else _moment(schedule, held),
         arena=plan_arena(live, alignment_bytes=alignment_bytes),
@@ -166,38 +167,53 @@ def _moment(schedule: Schedule, live: Liveness) -> Moment:
     return Moment(nbytes=live.peak_bytes, op=_step_name(step.op.name, step.recomputed), index=at, phase=phase)
 
 
-def _alive_at_peak(graph: Graph, schedule: Schedule, live: Liveness) -> tuple[LiveTensor, ...]:
-    """What stands at the peak, largest first; residents included."""
-    ends = range(len(schedule.steps))  # lives that end past this are kept to the end
-    at_peak = () if live.peak_step is None else live.alive_at(live.peak_step)
-    spans: list[tuple[Storage, Lifetime | None]] = [
-        (storage, None) for storage in schedule.storages if storage.resident
-    ]
-    spans += [(schedule.storages[life.storage], life) for life in at_peak]
-    names = {dtype: dtype.value for dtype in DType}  # an Enum's value is looked up by Python code
-    rows = []
-    for storage, life in sorted(spans, key=_by_size):
-        tensor = graph.tensors.get(storage.tensor)
-        rows.append(
-            LiveTensor(
-                name=storage.tensor,
-                nbytes=storage.nbytes,
-                category=storage.category,
-                shape=None if tensor is None else tensor.shape,
-                dtype="mixed" if tensor is None else names[tensor.dtype],
-                made_by=None if life is None else schedule.steps[life.start].op.name,
-                freed_after=None if life is None or life.end not in ends else schedule.steps[life.end].op.name,
-            )
+class _AliveAtPeak(Sequence[LiveTensor]):
+    """What stands at the peak, largest first; residents included. Records are made for who asks: most are of weights
+    that no list has room for."""
+
+    def __init__(self, graph: Graph, schedule: Schedule, live: Liveness) -> None:
+        self._graph, self._schedule = graph, schedule
+        at_peak = () if live.peak_step is None else live.alive_at(live.peak_step)
+        spans: list[tuple[Storage, Lifetime | None]] = [
+            (storage, None) for storage in schedule.storages if storage.resident
+        ]
+        spans += [(schedule.storages[life.storage], life) for life in at_peak]
+        spans.sort(key=_by_size)
+        self._spans = spans
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    @overload
+    def __getitem__(self, index: int) -> LiveTensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[LiveTensor, ...]: ...
+    def __getitem__(self, index: int | slice) -> LiveTensor | tuple[LiveTensor, ...]:
+        if isinstance(index, slice):
+            return tuple([self._record(*span) for span in self._spans[index]])
+        return self._record(*self._spans[index])
+
+    def _record(self, storage: Storage, life: Lifetime | None) -> LiveTensor:
+        tensor, steps = self._graph.tensors.get(storage.tensor), self._schedule.steps
+        kept = life is None or life.end >= len(steps)  # lives that end past the last step are kept to the end
+        return LiveTensor(
+            name=storage.tensor,
+            nbytes=storage.nbytes,
+            category=storage.category,
+            shape=None if tensor is None else tensor.shape,
+            dtype="mixed" if tensor is None else tensor.dtype.value,
+            made_by=None if life is None else steps[life.start].op.name,
+            freed_after=None if life is None or kept else steps[life.end].op.name,
         )
-    return tuple(rows)
+
+    def by_category(self) -> dict[str, int]:
+        """Bytes of each category, the largest first."""
+        totals: dict[Category, int] = {}
+        for storage, _ in self._spans:
+            category = storage.category
+            totals[category] = totals.get(category, 0) + storage.nbytes
+        return {category.value: total for category, total in sorted(totals.items(), key=lambda item: -item[1])}
 
 
 def _by_size(span: tuple[Storage, Lifetime | None]) -> int:
     return -span[0].nbytes
-
-
-def _by_category(alive: Sequence[LiveTensor]) -> dict[str, int]:
-    totals: dict[Category, int] = {}
-    for tensor in alive:
-        totals[tensor.category] = totals.get(tensor.category, 0) + tensor.nbytes
-    return {category.value: total for category, total in sorted(totals.items(), key=lambda item: -item[1])}

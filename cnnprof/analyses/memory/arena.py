@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from cnnprof.analyses.memory.liveness import Lifetime, Liveness
 from cnnprof.ir.record import quick_init
@@ -43,14 +44,21 @@ class Placement:
 @dataclass(frozen=True, kw_only=True)
 class Arena:
     """``nbytes``: size of the arena; ``lower_bound_bytes``: the most alive at once, which no plan can
-    beat.
+    beat. ``offsets`` are those of ``items``.
     """
 
     nbytes: int
     lower_bound_bytes: int
     alignment_bytes: int
     method: str
-    placements: tuple[Placement, ...]
+    items: tuple[Lifetime, ...]
+    offsets: tuple[int, ...]
+
+    @cached_property
+    def placements(self) -> tuple[Placement, ...]:
+        """Where each storage stands."""
+        rows = zip(self.items, self.offsets, strict=True)
+        return tuple([Placement(item.storage, offset, item.nbytes) for item, offset in rows])
 
     @property
     def overhead(self) -> float:
@@ -73,19 +81,20 @@ def plan_arena(live: Liveness, *, alignment_bytes: int = 64) -> Arena:
     ]
     bound = lower_bound(items)
     method, offsets = "time order", _time_order(items)
-    for name, plan, enough in _one_by_one(items, bound, _top(items, offsets)):
-        if _top(items, plan) < _top(items, offsets):
-            method, offsets = name, plan
-        if _top(items, offsets) <= bound * enough:
+    top = _top(items, offsets)
+    for name, plan, enough in _one_by_one(items, bound, top):
+        reached = _top(items, plan)
+        if reached < top:
+            method, offsets, top = name, plan, reached
+        if top <= bound * enough:
             break
     return Arena(
-        nbytes=_top(items, offsets),
+        nbytes=top,
         lower_bound_bytes=bound,
         alignment_bytes=alignment_bytes,
         method=method,
-        placements=tuple(
-            Placement(item.storage, offset, item.nbytes) for item, offset in zip(items, offsets, strict=True)
-        ),
+        items=tuple(items),
+        offsets=tuple(offsets),
     )
 
 
@@ -103,7 +112,7 @@ def lower_bound(items: Iterable[Lifetime]) -> int:
 
 
 def _top(items: Sequence[Lifetime], offsets: Sequence[int]) -> int:
-    return max((o + i.nbytes for i, o in zip(items, offsets, strict=True)), default=0)
+    return max([o + i.nbytes for i, o in zip(items, offsets, strict=True)], default=0)
 
 
 class _FreeList:
@@ -188,13 +197,13 @@ def _one_by_one(items: Sequence[Lifetime], bound: int, reached: int) -> Iterator
         ),
     }
     enough = _CLOSE if many else _GOOD_ENOUGH
-    for name, key in keys.items():
-        order = sorted(range(len(items)), key=key)
-        yield f"{name}, smallest gap", _place(items, order, together, bound, walls=False), enough
-        if len(items) > _MANY_ITEMS:
-            return
-        if not many:
-            yield f"{name}, along the walls", _place(items, order, together, bound, walls=True), enough
+    for walls in (False,) if many else (False, True):
+        for name, key in keys.items():
+            order = sorted(range(len(items)), key=key)
+            where = "along the walls" if walls else "smallest gap"
+            yield f"{name}, {where}", _place(items, order, together, bound, walls=walls), enough
+            if len(items) > _MANY_ITEMS:
+                return
 
 
 def _together(items: Sequence[Lifetime]) -> tuple[list[list[int]], int]:
@@ -202,13 +211,15 @@ def _together(items: Sequence[Lifetime]) -> tuple[list[list[int]], int]:
     found: list[list[int]] = [[] for _ in items]
     alive: list[int] = []
     pairs = 0
-    for i in sorted(range(len(items)), key=lambda i: items[i].start):
-        alive = [j for j in alive if items[j].end >= items[i].start]
+    starts, ends = [item.start for item in items], [item.end for item in items]
+    for i in sorted(range(len(items)), key=starts.__getitem__):
+        start = starts[i]
+        alive = [j for j in alive if ends[j] >= start]
         pairs += len(alive)
         if pairs > _PAIRS_LIMIT:
             break
+        found[i] += alive
         for j in alive:
-            found[i].append(j)
             found[j].append(i)
         alive.append(i)
     return found, pairs
@@ -223,11 +234,10 @@ def _place(
     walls: bool,
 ) -> list[int]:
     offsets = [-1] * len(items)
-    sizes = [item.nbytes for item in items]
+    placed: list[tuple[int, int] | None] = [None] * len(items)
     for i in order:
-        nbytes = sizes[i]
-        taken = [(offset, offset + sizes[j]) for j in together[i] if (offset := offsets[j]) >= 0]
-        taken.sort()
+        nbytes = items[i].nbytes
+        taken = sorted(filter(None, map(placed.__getitem__, together[i])))
         taken.append((ceiling, ceiling))
         best: tuple[bool, int] | None = None
         cursor = chosen = 0
@@ -240,7 +250,8 @@ def _place(
                     # In a gap under the ceiling that starts at somebody else's end: hang from the ceiling.
                     chosen = low - nbytes if walls and low == ceiling and cursor else cursor
             cursor = high if high > cursor else cursor  # noqa: FURB136  (max() takes three times as long)
-        offsets[i] = _above(taken[:-1], nbytes) if best is None else chosen
+        offset = offsets[i] = _above(taken[:-1], nbytes) if best is None else chosen
+        placed[i] = (offset, offset + nbytes)
     return offsets
 
 

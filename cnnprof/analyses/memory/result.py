@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +145,7 @@ class MemoryResult:
     phases: tuple[str, ...]
     live_bytes: tuple[int, ...]
     peak: Moment
-    alive_at_peak: tuple[LiveTensor, ...]
+    alive_at_peak: Sequence[LiveTensor]
     by_category: dict[str, int]
     framework_live_bytes: tuple[int, ...] | None
     framework_peak: Moment | None

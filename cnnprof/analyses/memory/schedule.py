@@ -95,6 +95,12 @@ class Schedule:
         return tuple([tuple([at for at in step.touches if not resident[at]]) for step in self.steps])
 
     @cached_property
+    def types(self) -> list[tuple[int, bool, int]]:
+        """Of each storage: bytes in the model, is it (like) a weight, bits of its floating-point type, 0 for another
+        (integers stay what they are)."""
+        return [(s.model_bytes, s.category in _WITH_WEIGHTS, _FLOATING_BITS.get(s.dtype, 0)) for s in self.storages]
+
+    @cached_property
     def resident_bytes(self) -> int:
         return sum([storage.nbytes for storage in self.storages if storage.resident])
 
@@ -116,41 +122,44 @@ def build_schedule(
     """The schedule of ``graph`` in its own order; for the keywords see :func:`retype`."""
     index: dict[str, int] = {}
     first: list[Tensor] = []
-    largest: list[Tensor] = []
+    largest: dict[int, Tensor] = {}  # where it isn't the first
     place: dict[str, int] = {}  # tensor -> its storage
-    for tensor in graph.tensors.values():
-        at = index.setdefault(tensor.storage or tensor.name, len(first))
-        place[tensor.name] = at
-        if at == len(first):
+    nbytes = graph.tensor_bytes
+    for name, tensor in graph.tensors.items():
+        key = tensor.storage or name
+        at = index.get(key)
+        if at is None:
+            at = index[key] = len(first)
             first.append(tensor)
-            largest.append(tensor)
-        elif (tensor.nbytes or 0) > (largest[at].nbytes or 0):
+        elif (nbytes[name] or 0) > (nbytes[largest.get(at, first[at]).name] or 0):
             largest[at] = tensor
+        place[name] = at
     producer, sizes = graph.producer, graph.storages
     ends = {place[name] for name in graph.outputs}
     resident = {at for at, tensor in enumerate(first) if tensor.name not in producer}
     training = _training_categories(graph, index, resident)
     storages = []
-    for at, (key, tensor) in enumerate(zip(index, first, strict=True)):
+    for (key, at), tensor in zip(index.items(), first, strict=True):
         category = training.get(at) or _BY_ROLE[tensor.role]
+        size = sizes[key]
         storages.append(
             Storage(
                 key,
                 tensor.name,
-                sizes[key],
+                size,
                 category,
                 at in resident or category is Category.OPTIMIZER,
                 at in ends or category is Category.GRADIENT,
-                sizes[key],
-                largest[at].dtype,
+                size,
+                largest.get(at, tensor).dtype,
             )
         )
     rest = _rest_of_optimizer_state(graph, storages)
     storages.extend([rest] if rest else [])
     steps = tuple(
-        Step(op, tuple({place[n]: None for n in (*op.inputs, *op.outputs) if n is not None})) for op in graph.ops
+        [Step(op, tuple({place[n]: None for n in (*op.inputs, *op.outputs) if n is not None})) for op in graph.ops]
     )
-    held = tuple(graph.released.get(s.name) for s in storages) if graph.released else None
+    held = tuple([graph.released.get(s.name) for s in storages]) if graph.released else None
     unsized = tuple([t.name for t in graph.tensors.values() if t.shape is None or t.dtype is DType.UNKNOWN])
     plain = Schedule(storages=tuple(storages), steps=steps, held_until=held, unsized=unsized)
     return retype(plain, weight_dtype, activation_dtype, rounding_bytes)
@@ -173,16 +182,12 @@ def retyped_sizes(
     schedule: Schedule, weight_dtype: DType | None, activation_dtype: DType | None, rounding_bytes: int = 1
 ) -> list[int]:
     """Bytes of each storage under the what-ifs of :func:`retype`."""
-    weight_bits = None if weight_dtype is None else weight_dtype.bits
-    activation_bits = None if activation_dtype is None else activation_dtype.bits
-    sizes = []
-    for storage in schedule.storages:
-        nbytes = storage.model_bytes
-        wanted = weight_bits if storage.category in _WITH_WEIGHTS else activation_bits
-        if wanted is not None and (own := _FLOATING_BITS.get(storage.dtype)):  # integers stay as they are
-            nbytes = -(-nbytes * wanted // own)
-        sizes.append(nbytes if rounding_bytes == 1 else -(-nbytes // rounding_bytes) * rounding_bytes)
-    return sizes
+    bits = [None if dtype is None else dtype.bits for dtype in (activation_dtype, weight_dtype)]
+    sizes = [
+        nbytes if not own or (wanted := bits[is_weight]) is None else -(-nbytes * wanted // own)
+        for nbytes, is_weight, own in schedule.types
+    ]
+    return sizes if rounding_bytes == 1 else [-(-nbytes // rounding_bytes) * rounding_bytes for nbytes in sizes]
 
 
 def _sized(storage: Storage, nbytes: int) -> Storage:
