@@ -9,12 +9,13 @@ from typing import Any
 
 from cnnprof import __version__
 from cnnprof.analyses.complexity import Complexity, LayerCost
-from cnnprof.ir import Graph, Op, Tensor
+from cnnprof.ir import DType, Graph, Op, Tensor
 from cnnprof.profile import CONVENTION, Layer, Profile
 
 __all__ = ["profile_of"]
 
 _BOUNDED = ("macs", "flops", "transcendentals")
+_DTYPES = {dtype: dtype.value for dtype in DType}  # an Enum's value is looked up by Python code
 
 
 def profile_of(
@@ -58,8 +59,9 @@ def profile_of(
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
-    shape = {} if tensor.shape is None else {"shape": list(tensor.shape)}
-    return {"name": tensor.name, **shape, "dtype": tensor.dtype.value}
+    if tensor.shape is None:
+        return {"name": tensor.name, "dtype": _DTYPES[tensor.dtype]}
+    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": _DTYPES[tensor.dtype]}
 
 
 def _totals(costs: Complexity) -> dict[str, Any]:
@@ -83,6 +85,8 @@ def _totals(costs: Complexity) -> dict[str, Any]:
 
 def _bounds(costs: Complexity) -> dict[str, Any] | None:
     """Ranges, where control flow or unknown operators leave one."""
+    if costs.settled:
+        return None
     ranges = {name: costs.bounds(attrgetter(name)) for name in _BOUNDED}
     open_ranges = {name: list(ends) for name, ends in ranges.items() if ends[0] != ends[1]}
     return open_ranges or None
@@ -126,18 +130,20 @@ def _layer(
         "parameter_bytes": row.parameter_bytes,
         "activation_elements": row.activation_elements,
     }
-    if row.work is None:
+    work = row.work
+    if work is None:
         data["unknown"] = row.reason
     else:
-        data |= {
-            "work": row.work.to_dict(),
-            "macs": row.macs,
-            "flops": row.flops,
-            "transcendentals": row.transcendentals,
-        }
-    for key in ("activation_bytes", "bytes_read", "bytes_written"):
-        if getattr(row, key) is not None:
-            data[key] = getattr(row, key)
+        data["work"] = work.to_dict()
+        data["macs"] = work.mac
+        data["flops"] = work.flops
+        data["transcendentals"] = work.transcendental
+    if row.activation_bytes is not None:
+        data["activation_bytes"] = row.activation_bytes
+    if row.bytes_read is not None:
+        data["bytes_read"] = row.bytes_read
+    if row.bytes_written is not None:
+        data["bytes_written"] = row.bytes_written
     if row.buffers:
         data |= {"buffers": row.buffers, "buffer_bytes": row.buffer_bytes}
     if row.formula is not None:

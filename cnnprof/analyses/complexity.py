@@ -6,7 +6,7 @@ section. Unknown operators have no work (not zero): their rows say why, and tota
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -103,6 +103,11 @@ class Complexity:
         lower, upper = self._range(metric)
         return lower, None if open_ended else upper
 
+    @cached_property
+    def settled(self) -> bool:
+        """True if both ends of every metric's :meth:`bounds` are equal."""
+        return not self._branching and not any([row.work is None or not row.bounded for row in self.rows])  # noqa: C419  (short; a list is quicker)
+
     def total(self, metric: Metric) -> int:
         return self._range(metric)[1]
 
@@ -114,7 +119,7 @@ class Complexity:
 
     @cached_property
     def _branching(self) -> bool:
-        return any(row.branches for row in self.rows)
+        return any([row.branches for row in self.rows])  # noqa: C419  (short; a list is quicker)
 
     @cached_property
     def work(self) -> Work:
@@ -134,19 +139,19 @@ class Complexity:
 
     @property
     def parameters(self) -> int:
-        return sum(row.parameters for row in self.rows) + self.unattributed_parameters
+        return sum([row.parameters for row in self.rows]) + self.unattributed_parameters
 
     @property
     def parameter_bytes(self) -> int:
-        return sum(row.parameter_bytes for row in self.rows) + self.unattributed_parameter_bytes
+        return sum([row.parameter_bytes for row in self.rows]) + self.unattributed_parameter_bytes
 
     @property
     def buffers(self) -> int:
-        return sum(row.buffers for row in self.rows) + self.unattributed_buffers
+        return sum([row.buffers for row in self.rows]) + self.unattributed_buffers
 
     @property
     def buffer_bytes(self) -> int:
-        return sum(row.buffer_bytes for row in self.rows) + self.unattributed_buffer_bytes
+        return sum([row.buffer_bytes for row in self.rows]) + self.unattributed_buffer_bytes
 
     @property
     def activation_elements(self) -> int:
@@ -229,17 +234,16 @@ class _WeightLedger:
         self._left = {t.name: t for t in graph.tensors.values() if t.role in (Role.PARAMETER, Role.BUFFER)}
         self._carried: dict[str, tuple[Tensor, ...]] = {}
 
-    def take(self, op: Op) -> list[Tensor]:
-        """The weights that are ``op``'s to report."""
-        tensors = self._graph.tensors
+    def take(self, op: Op, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The weights that are ``op``'s to report, of those that it reads."""
         found: list[Tensor] = []
-        only_weights = bool(op.inputs)
-        for name in op.present_inputs:
-            carried = self._carried.get(name)
-            if carried is not None:
+        only_weights = bool(inputs)
+        known = self._carried
+        for tensor in inputs:
+            if known and (carried := known.get(tensor.name)) is not None:
                 found.extend(carried)
-            elif tensors[name].is_weight:
-                found.append(tensors[name])
+            elif tensor.is_weight:
+                found.append(tensor)
             else:
                 only_weights = False
         if not found:
@@ -248,7 +252,8 @@ class _WeightLedger:
             for out in op.present_outputs:
                 self._carried[out] = tuple(found)
             return []
-        return [t for t in found if self._left.pop(t.name, None) is not None]
+        left = self._left
+        return [t for t in found if left.pop(t.name, None) is not None]
 
     def _passes_on(self, op: Op) -> bool:
         entry = spec(op.kind)
@@ -257,20 +262,22 @@ class _WeightLedger:
 
     def left(self, role: Role) -> tuple[int, int]:
         """Elements and bytes of the weights of ``role`` that no op reported."""
+        nbytes = self._graph.tensor_bytes
         rest = [t for t in self._left.values() if t.role is role]
-        return sum(t.elements or 0 for t in rest), sum(t.nbytes or 0 for t in rest)
+        return sum([t.elements or 0 for t in rest]), sum([nbytes[t.name] or 0 for t in rest])
 
 
 def _cost(graph: Graph, op: Op, entry: OpSpec | None, weights: _WeightLedger) -> LayerCost:
     call, times = bind(graph, op), op.execution.repeat
     work, reason = _work(call, entry, op)
-    owned = weights.take(op)
+    inputs = [tensor for tensor in call.inputs if tensor is not None]
     held = [0, 0, 0, 0]  # parameters, their bytes, buffers, their bytes
-    for tensor in owned:
+    nbytes = graph.tensor_bytes
+    for tensor in weights.take(op, inputs):
         at = 0 if tensor.role is Role.PARAMETER else 2
         held[at] += tensor.elements or 0
-        held[at + 1] += tensor.nbytes or 0
-    read, written, fresh = _traffic(op, call, entry)
+        held[at + 1] += nbytes[tensor.name] or 0
+    read, written, fresh = _traffic(op, inputs, call, entry, nbytes)
     return LayerCost(
         name=op.name,
         work=None if work is None else work * times if times != 1 else work,
@@ -316,28 +323,24 @@ def _activation_elements(call: Call, entry: OpSpec | None) -> int:
     return call.outputs[0].elements or 0
 
 
-def _traffic(op: Op, call: Call, entry: OpSpec | None) -> tuple[int | None, int | None, int | None]:
+def _traffic(
+    op: Op, inputs: Sequence[Tensor], call: Call, entry: OpSpec | None, nbytes: Mapping[str, int | None]
+) -> tuple[int | None, int | None, int | None]:
     """(bytes read, bytes written, bytes of new memory): each distinct tensor once; a view moves nothing."""
     outputs = [t for t in call.outputs if t is not None]
-    inputs = {t.name: t for t in call.inputs if t is not None}
-    sources = {t.storage or t.name for t in inputs.values()}
+    sources = {t.storage or t.name for t in inputs}
     fresh = [t for t in outputs if (t.storage or t.name) not in sources]
     moves = fresh or op.writes_in_place or (entry is not None and entry.arithmetic and outputs)
     if not moves or (entry is not None and entry.memory is Memory.VIEW and not fresh):
         return 0, 0, 0
-    reads = () if entry is not None and entry.memory is Memory.METADATA else inputs.values()
-    written = _bytes(outputs)
-    return _bytes(reads), written, written if len(fresh) == len(outputs) else _bytes(fresh)
+    reads = set() if entry is not None and entry.memory is Memory.METADATA else {t.name for t in inputs}
+    written = _sum([nbytes[t.name] for t in outputs])
+    made = written if len(fresh) == len(outputs) else _sum([nbytes[t.name] for t in fresh])
+    return _sum([nbytes[name] for name in reads]), written, made
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int | None:
-    total = 0
-    for tensor in tensors:
-        nbytes = tensor.nbytes
-        if nbytes is None:
-            return None
-        total += nbytes
-    return total
+def _sum(values: list[int | None]) -> int | None:
+    return None if None in values else sum(values)  # type: ignore[arg-type]
 
 
 def _times(value: int | None, times: int) -> int | None:

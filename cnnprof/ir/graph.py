@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnprof.ir.op import Op
 from cnnprof.ir.tensor import Role, Tensor
@@ -91,16 +91,26 @@ class Graph:
         return tuple(t for t in self.tensors.values() if t.role is role)
 
     @cached_property
+    def calls(self) -> dict[str, Any]:
+        """What :func:`cnnprof.ops.bind.bind` has made of each op, by name: several analyses ask for it."""
+        return {}
+
+    @cached_property
+    def tensor_bytes(self) -> Mapping[str, int | None]:
+        """Tensor name -> bytes of its elements, None where they aren't known: several analyses ask, of every use."""
+        return {name: tensor.nbytes for name, tensor in self.tensors.items()}
+
+    @cached_property
     def storages(self) -> Mapping[str, int]:
         """Storage name -> bytes. Tensors of unknown size count as 0 here; analyses must say so."""
         sizes: dict[str, int] = {}
-        stated = self.storage_bytes
-        for tensor in self.tensors.values():
-            key = tensor.storage or tensor.name
+        stated, nbytes = self.storage_bytes, self.tensor_bytes
+        for name, tensor in self.tensors.items():
+            key = tensor.storage or name
             if key in stated:
                 sizes[key] = stated[key]
             else:
-                sizes[key] = max(sizes.get(key, 0), tensor.nbytes or 0)
+                sizes[key] = max(sizes.get(key, 0), nbytes[name] or 0)
         sizes.update(stated)
         return sizes
 

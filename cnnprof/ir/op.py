@@ -56,11 +56,11 @@ class Op:
 
     @property
     def present_inputs(self) -> tuple[str, ...]:
-        return self.inputs if None not in self.inputs else tuple(n for n in self.inputs if n is not None)  # type: ignore[return-value]
+        return self.inputs if None not in self.inputs else tuple([n for n in self.inputs if n is not None])  # type: ignore[return-value]
 
     @property
     def present_outputs(self) -> tuple[str, ...]:
-        return self.outputs if None not in self.outputs else tuple(n for n in self.outputs if n is not None)  # type: ignore[return-value]
+        return self.outputs if None not in self.outputs else tuple([n for n in self.outputs if n is not None])  # type: ignore[return-value]
 
     @property
     def writes_in_place(self) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from cnnprof.ir.tensor import Role, Shape
 from cnnprof.ops.norm import channels_of, normalised, own_statistics
-from cnnprof.ops.rules import product, same
+from cnnprof.ops.rules import first_same, product
 from cnnprof.ops.spec import Call, Formula, OpSpec, Spelling
 from cnnprof.ops.window import All, Axes, Relation, Same
 from cnnprof.ops.work import Work
@@ -34,15 +34,13 @@ def _formula(call: Call) -> Formula:
 
 
 def _batch_window(call: Call, output: int) -> tuple[Relation | None, ...]:
-    rank = len(call.shape(0))
-    relations: list[Relation | None] = [None] * len(call.inputs)
-    if output > 0:  # statistics, one a channel
-        relations[0] = Axes(tuple(Same(0) if axis == 1 else All() for axis in range(rank)))
-    elif call.get("training", False):
-        relations[0] = Axes(tuple(Same(1) if axis == 1 else All() for axis in range(rank)))
-    else:
-        relations[0] = same(rank)
-    return tuple(relations)
+    rank, training = len(call.shape(0)), call.get("training", False)
+    if output == 0 and not training:
+        return first_same(rank, len(call.inputs))
+    # Statistics, one a channel; or what they are taken for.
+    channel = Same(0) if output > 0 else Same(1)
+    read = Axes(tuple(channel if axis == 1 else All() for axis in range(rank)))
+    return (read, *[None] * (len(call.inputs) - 1))
 
 
 def _batch_shapes(call: Call) -> tuple[Shape | None, ...]:

@@ -94,16 +94,22 @@ def conv_formula(call: Call) -> Formula:
 
 @lru_cache(maxsize=1024)
 def _formula_of(shape: Shape, axes: Shape, weight: Shape, kernel: Shape, groups: int, transposed: bool) -> Formula:
-    m_text, m_numbers = side("M", tuple(shape[axis] for axis in axes))
-    k_text, k_numbers = side("K", kernel)
     inner = math.prod(weight[1:]) // max(1, math.prod(kernel))
     c_in, c_out = (weight[0], inner * groups) if transposed else (inner * groups, weight[0])
     batch = shape[0] if len(shape) == len(kernel) + 2 else 1
+    symbols, sides = _sides_of(tuple([shape[axis] for axis in axes]), kernel, batch, groups)
+    return Formula(symbols, f"{sides}·{c_in}·{c_out}" + (f"/{groups}" if groups != 1 else ""))
+
+
+@lru_cache(maxsize=1024)
+def _sides_of(sizes: Shape, kernel: Shape, batch: int, groups: int) -> tuple[str, str]:
+    """The formula in symbols, and its numbers up to the channels: few differ in a network."""
+    m_text, m_numbers = side("M", sizes)
+    k_text, k_numbers = side("K", kernel)
     parts = [*(["N"] if batch != 1 else []), m_text, k_text, "C_in", "C_out"]
     symbols = "·".join(parts) + ("/g" if groups != 1 else "")
-    numbers = [*([batch] if batch != 1 else []), *m_numbers, *k_numbers, c_in, c_out]
-    text = "·".join(map(str, numbers)) + (f"/{groups}" if groups != 1 else "")
-    return Formula(f"O({symbols})", text)
+    numbers = [*([batch] if batch != 1 else []), *m_numbers, *k_numbers]
+    return f"O({symbols})", "·".join(map(str, numbers))
 
 
 # -- window ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ __all__ = [
     "broadcast_axes",
     "dims",
     "everything",
+    "first_same",
     "free",
     "input_formula",
     "linear_formula",
@@ -69,6 +70,12 @@ def same(rank: int) -> Axes:
     return Axes(tuple(Same(axis) for axis in range(rank)))
 
 
+@lru_cache(maxsize=256)
+def first_same(rank: int, inputs: int) -> tuple[Relation | None, ...]:
+    """Every position of the first of ``inputs`` from the same position, and of no other."""
+    return (same(rank), *[None] * (inputs - 1))
+
+
 @lru_cache(maxsize=4096)
 def broadcast_axes(shape: Shape, out: Shape) -> Axes:
     """How an operand of ``shape`` is read by an elementwise result of ``out`` (NumPy rules)."""
@@ -86,6 +93,9 @@ def broadcast_axes(shape: Shape, out: Shape) -> Axes:
 def pointwise_window(call: Call, output: int) -> tuple[Relation | None, ...]:
     """Elementwise with broadcasting: a data input is read where the output stands; weights aren't data."""
     out = call.out_shape(output)
+    only = call.inputs[0] if len(call.inputs) == 1 else None
+    if only is not None and only.shape == out and not only.is_weight:
+        return first_same(len(out), 1)
     return tuple(
         None if tensor is None or tensor.is_weight or tensor.shape is None else broadcast_axes(tensor.shape, out)
         for tensor in call.inputs

@@ -143,6 +143,7 @@ def spellings() -> Mapping[str, tuple[tuple[Spelling, OpSpec], ...]]:
     return _tables()[1]
 
 
+@cache
 def spec(kind: str) -> OpSpec | None:
     """The spec of a canonical kind; None for the unknown one."""
     return specs().get(kind)
