@@ -1,7 +1,7 @@
 """How branches join: what several fields read together comes to.
 
 Networks that keep joining the same tensors and one more (DenseNet's blocks) would unite the same windows again and
-again: what the first of them came to is remembered, so that each join costs its last branch.
+again: a :class:`Sum` of those before takes one more, so that each join costs its last branch.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from cnnprof.analyses.receptive_field.field import AxisField, Branch
 from cnnprof.analyses.receptive_field.sets import Window
 from cnnprof.analyses.receptive_field.strand import Digit, Strand
 
-__all__ = ["Joins"]
+__all__ = ["Sum", "join"]
 
 _MAX_STRANDS = 16
-_REMEMBERED_FROM = 3  # branches: two are joined as quickly as looked up
 Step = tuple[int, int]
 
 
 @dataclass(slots=True)
-class _Sum:
-    """What a run of distinct fields comes to. ``fields`` also keeps their ids theirs."""
+class Sum:
+    """What a run of distinct fields comes to."""
 
     fields: tuple[AxisField, ...] = ()
     merged: dict[tuple[tuple[Digit, ...], Step], Strand] = field(default_factory=dict)
@@ -36,13 +35,19 @@ class _Sum:
     mixed: int = -1
     differ: bool = False
 
-    def copy(self) -> _Sum:
-        return _Sum(
+    def and_one(self, one: AxisField) -> Sum:
+        """This and one more."""
+        found = Sum(
             self.fields, dict(self.merged), dict(self.branches), self.is_global, self.exact, self.data_dependent,
             self.unknown, self.misaligned, self.gridded_by, self.mixed, self.differ,
         )  # fmt: skip
+        found.add(one)
+        return found
 
     def add(self, one: AxisField) -> None:
+        """Let one more in; one that is there already changes nothing."""
+        if any([one is known for known in self.fields]):  # noqa: C419  (short; a list is quicker)
+            return
         for strand in one.strands:
             window = strand.window
             step = window.step
@@ -64,49 +69,42 @@ class _Sum:
         self.gridded_by = self.gridded_by or one.gridded_by
         self.mixed = max(self.mixed, one.mixed)
 
-
-class Joins:
-    """Joins fields; one for each propagation, whose fields it keeps."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], _Sum] = {}
-
-    def join(self, fields: Sequence[AxisField], op: str, *, concatenated: int = -1) -> AxisField:
-        """All of ``fields`` read together by ``op``: strands of one stride become one, the others stay apart.
+    def field(self, op: str, concatenated: int) -> AxisField:
+        """All of it read together by ``op``: strands of one stride become one, the others stay apart. ``concatenated``
+        is the axis that it lays them end to end on, -1 for none.
 
         Branches are aligned if their strides and centres are equal (Araujo, Norris, Sim 2019).
         """
-        distinct = {id(one): one for one in fields}
-        if len(distinct) == 1:
-            return fields[0]
-        found = self._sum(tuple(distinct), tuple(distinct.values()))
-        strands = tuple(found.merged.values())
-        is_global, exact = found.is_global, found.exact
+        if len(self.fields) == 1:
+            return self.fields[0]
+        strands = tuple(self.merged.values())
+        is_global, exact = self.is_global, self.exact
         if len(strands) > _MAX_STRANDS:
             strands, is_global, exact = (), True, False
+        if concatenated >= 0 and exact:  # pieces laid end to end, not read together
+            exact = not any([digit.axis == concatenated for strand in strands for digit in strand.digits])  # noqa: C419  (short; a list is quicker)
         misaligned_by: str | None = None
         at: tuple[Branch, ...] = ()
-        if found.misaligned is not None:
-            misaligned_by, at = found.misaligned.misaligned_by, found.misaligned.branches
-        elif len(found.branches) > 1:
-            misaligned_by, at = op, tuple([Branch(w.ratio, w.centre) for w in found.branches.values()])
+        if self.misaligned is not None:
+            misaligned_by, at = self.misaligned.misaligned_by, self.misaligned.branches
+        elif len(self.branches) > 1:
+            misaligned_by, at = op, tuple([Branch(w.ratio, w.centre) for w in self.branches.values()])
         return AxisField(
             strands=strands,
             is_global=is_global,
             exact=exact,
-            data_dependent=found.data_dependent,
-            unknown=found.unknown,
+            data_dependent=self.data_dependent,
+            unknown=self.unknown,
             misaligned_by=misaligned_by,
             branches=at,
-            gridded_by=found.gridded_by,
-            mixed=concatenated if concatenated >= 0 and found.differ else found.mixed,
+            gridded_by=self.gridded_by,
+            mixed=concatenated if concatenated >= 0 and self.differ else self.mixed,
         )
 
-    def _sum(self, ids: tuple[int, ...], fields: tuple[AxisField, ...]) -> _Sum:
-        before = self._known.get(ids[:-1]) if len(ids) > _REMEMBERED_FROM else None
-        found, rest = (_Sum(), fields) if before is None else (before.copy(), fields[-1:])
-        for one in rest:
-            found.add(one)
-        if len(ids) >= _REMEMBERED_FROM:
-            self._known[ids] = found
-        return found
+
+def join(fields: Sequence[AxisField]) -> Sum:
+    """What they come to together, each counted once."""
+    found = Sum()
+    for one in fields:
+        found.add(one)
+    return found

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnnprof.analyses.receptive_field.field import AxisField, pull, source
-from cnnprof.analyses.receptive_field.join import Joins
+from cnnprof.analyses.receptive_field.join import Sum, join
 from cnnprof.analyses.receptive_field.relations import Relations, identity, in_place_of, relations_of
 from cnnprof.ir import Graph, Op
 from cnnprof.ir.tensor import Shape
@@ -112,40 +112,67 @@ class _Walk:
     def __init__(self, graph: Graph, relations: dict[str, Relations]) -> None:
         self._graph, self._relations = graph, relations
         self.fields: dict[str, Fields] = {}
-        self._joins = Joins()
+        # What was concatenated so far, by axis and tensors: for each graph input and spatial axis of it, their sum.
+        self._concatenated: dict[tuple[int, tuple[str | None, ...]], dict[str, list[Sum]]] = {}
 
     def visit(self, op: Op) -> None:
         fields = self.fields
-        read = [(index, name) for index, name in enumerate(op.inputs) if name is not None and name in fields]
+        read = [(index, name) for index, name in enumerate(op.inputs) if name in fields]
         if not read:
             return
         rows = self._relations.get(op.name)
         if rows is None:
             rows = self._relations[op.name] = relations_of(self._graph, op)
         for output, row in zip(op.outputs, rows, strict=False):
-            if output is not None:
-                used = [
-                    (index, relation, name)
-                    for index, name in read
-                    if index < len(row) and (relation := row[index]) is not None
-                ]
-                if len(used) == 1 and identity(used[0][1]):
-                    fields[output] = fields[used[0][2]]
-                    continue
-                made = self._output_fields(op, used)
-                if made:
-                    fields[output] = made
+            if output is None:
+                continue
+            used = [(i, relation, name) for i, name in read if i < len(row) and (relation := row[i]) is not None]
+            if len(used) == 1:
+                index, relation, name = used[0]
+                seen = fields[name]
+                fields[output] = seen if identity(relation) else self._read_alone(op, index, relation, name)
+            elif used:
+                fields[output] = self._read_together(op, used)
 
-    def _output_fields(self, op: Op, used: list[tuple[int, Relation, str]]) -> Fields:
+    def _read_alone(self, op: Op, index: int, relation: Relation, name: str) -> Fields:
+        return {
+            source_name: self._settled(op, self._pulled(op, index, relation, name, axis_fields))
+            for source_name, axis_fields in self.fields[name].items()
+        }
+
+    def _read_together(self, op: Op, used: list[tuple[int, Relation, str]]) -> Fields:
+        along = op.attributes.get("axis", -1) if op.kind in ("concat", "stack") else -1
+        sums = self._concatenation(op, used, along) if op.kind == "concat" else self._sums(op, used)
+        return {name: self._settled(op, [one.field(op.name, along) for one in found]) for name, found in sums.items()}
+
+    def _sums(self, op: Op, used: list[tuple[int, Relation, str]]) -> dict[str, list[Sum]]:
+        """What ``op`` reads together of each graph input, by spatial axis of it."""
         collected: dict[str, list[tuple[AxisField, ...]]] = {}
         for index, relation, name in used:
             for source_name, axis_fields in self.fields[name].items():
                 collected.setdefault(source_name, []).append(self._pulled(op, index, relation, name, axis_fields))
-        along = op.attributes.get("axis", -1) if op.kind in ("concat", "stack") else -1
-        return {
-            name: tuple([self._joined([row[k] for row in rows], op.name, along) for k in range(len(rows[0]))])
-            for name, rows in collected.items()
-        }
+        return {name: [join(column) for column in zip(*rows, strict=True)] for name, rows in collected.items()}
+
+    def _concatenation(self, op: Op, used: list[tuple[int, Relation, str]], along: int) -> dict[str, list[Sum]]:
+        """:meth:`_sums` of one that may be of the tensors of one before, and another after them."""
+        if len(used) < len(op.inputs):
+            return self._sums(op, used)
+        before = self._concatenated.get((along, op.inputs[:-1]))
+        index, relation, name = used[-1]
+        if before is None or before.keys() != self.fields[name].keys():
+            found = self._sums(op, used)
+        else:
+            found = {
+                source_name: [
+                    one.and_one(field)
+                    for one, field in zip(
+                        before[source_name], self._pulled(op, index, relation, name, axis_fields), strict=True
+                    )
+                ]
+                for source_name, axis_fields in self.fields[name].items()
+            }
+        self._concatenated[along, op.inputs] = found
+        return found
 
     def _pulled(
         self, op: Op, index: int, relation: Relation, name: str, axis_fields: tuple[AxisField, ...]
@@ -157,15 +184,22 @@ class _Walk:
             return _with_local_path(op, index, shape, axis_fields, pulled)
         return pulled
 
-    def _joined(self, rows: list[AxisField], op: str, along: int) -> AxisField:
-        field = rows[0] if len(rows) == 1 else self._joins.join(rows, op, concatenated=along)
-        if len(rows) > 1 and along >= 0 and field.exact and field is not rows[0]:
-            pieces = any(digit.axis == along for strand in field.strands for digit in strand.digits)
-            field = replace(field, exact=False) if pieces else field  # pieces laid end to end, not read together
-        holes = any([strand.window.has_holes for strand in field.strands])  # noqa: C419  (short; a list is quicker)
-        if holes != (field.gridded_by is not None):
-            field = replace(field, gridded_by=op if holes else None)
-        return field
+    def _settled(self, op: Op, fields: Sequence[AxisField]) -> tuple[AxisField, ...]:
+        """``fields`` as the op leaves them: they say where holes opened that are still there."""
+        changed = []
+        for field in fields:
+            open_ = _has_holes(field)
+            if open_ != (field.gridded_by is not None):
+                field = replace(field, gridded_by=op.name if open_ else None)  # noqa: PLW2901
+            changed.append(field)
+        return tuple(changed)
+
+
+def _has_holes(field: AxisField) -> bool:
+    for strand in field.strands:  # noqa: SIM110  (a generator takes twice as long)
+        if strand.window.has_holes:
+            return True
+    return False
 
 
 def _with_local_path(

@@ -24,24 +24,37 @@ def relations_of(graph: Graph, op: Op) -> Relations:
     spec = table.spec(op.kind)
     if spec is None or spec.window is None:
         return _unknown(graph, op)
+    window = spec.window
     try:
         call = bind(graph, op)
-        found = [() if name is None else spec.window(call, index) for index, name in enumerate(op.outputs)]
+        if len(op.outputs) == 1 and op.outputs[0] is not None:
+            return (_checked(window(call, 0), call.inputs),)
+        found = [() if name is None else window(call, index) for index, name in enumerate(op.outputs)]
     except RULE_FAILURES:
         return _unknown(graph, op)
     return tuple([_checked(row, call.inputs) for row in found])
 
 
 def _checked(row: Sequence[Relation | None], tensors: Sequence[Tensor | None]) -> tuple[Relation | None, ...]:
+    for tensor, relation in zip(tensors, row, strict=False):
+        if relation is not None and (tensor is None or not _fits(relation, tensor)):
+            break
+    else:  # nearly always
+        return row if type(row) is tuple and len(row) <= len(tensors) else tuple(row[: len(tensors)])
     checked: list[Relation | None] = []
     for tensor, relation in zip(tensors, row, strict=False):
         if tensor is None or relation is None:
             checked.append(None)
-        elif isinstance(relation, Axes) and (tensor.shape is None or len(relation.maps) != len(tensor.shape)):
-            checked.append(UNKNOWN)
         else:
-            checked.append(relation)
+            checked.append(relation if _fits(relation, tensor) else UNKNOWN)
     return tuple(checked)
+
+
+def _fits(relation: Relation, tensor: Tensor) -> bool:
+    """False for a rule that speaks of other axes than the tensor has."""
+    if not isinstance(relation, Axes):
+        return True
+    return tensor.shape is not None and len(relation.maps) == len(tensor.shape)
 
 
 def _unknown(graph: Graph, op: Op) -> Relations:

@@ -188,16 +188,19 @@ class ReceptiveFields:
     def layer_sections(self) -> dict[str, dict[str, Any]]:
         """``receptive_field`` objects by layer name: the first graph input's, others in ``other_inputs``."""
         known: dict[object, dict[str, Any]] = {}  # layers that see the same share one object
-        sections = {}
-        for name, rows in self.by_layer.items():
-            row = rows[0]
+        sections: dict[str, dict[str, Any]] = {}
+        others: dict[str, list[dict[str, Any]]] = {}
+        for row in self.rows:
             seen = (id(row.axes), row.input, row.gridding_layer, row.misaligned_by, row.data_dependent, row.unknown)
             section = known.get(seen)
             if section is None:
                 section = known[seen] = row.to_dict()
-            if len(rows) > 1:
-                section = {**section, "other_inputs": [row.to_dict() for row in rows[1:]]}
-            sections[name] = section
+            if row.layer not in sections:
+                sections[row.layer] = section
+            else:
+                others.setdefault(row.layer, []).append(row.to_dict())
+        for name, rows in others.items():
+            sections[name] = {**sections[name], "other_inputs": rows}
         return sections
 
     def to_dict(self) -> dict[str, Any]:

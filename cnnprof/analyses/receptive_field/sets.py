@@ -104,7 +104,7 @@ def iter_bits(mask: int) -> Iterator[int]:
 
 
 def _united(first: Positions, second: Positions) -> Positions:
-    if not first.size or first == second:
+    if not first.size or (first.start == second.start and first.size == second.size and first.bits == second.bits):
         return second
     if not second.size:
         return first
@@ -168,10 +168,13 @@ class Window:
 
     def united(self, other: Window) -> Window:
         """Both at every index. Only for windows of the same ratio."""
+        if len(self.phases) == len(other.phases) == 1:
+            both = _united(self.phases[0], other.phases[0])
+            if both is self.phases[0]:
+                return self
+            return other if both is other.phases[0] else Window((both,), self.advance)
         if self == other:
             return self
-        if len(self.phases) == len(other.phases) == 1:
-            return Window((_united(self.phases[0], other.phases[0]),), self.advance)
         period = len(self.phases) * len(other.phases) // gcd(len(self.phases), len(other.phases))
         advance = self.advance * (period // len(self.phases))
         return Window(tuple(_united(self.at(o), other.at(o)) for o in range(period)), advance)

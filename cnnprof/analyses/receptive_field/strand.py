@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import lcm, prod
+from typing import NamedTuple
 
 from cnnprof.analyses.receptive_field.sets import (
     IDENTITY,
@@ -31,9 +32,7 @@ from cnnprof.ops.window import All, AxisMap, Fixed, Lookup, Reshape, Same, Slide
 __all__ = ["GLOBAL", "Digit", "Strand", "groups_of", "pull_axes", "pull_reshape", "source_strand"]
 
 
-@quick_init
-@dataclass(frozen=True, slots=True)
-class Digit:
+class Digit(NamedTuple):  # joins find strands by theirs: a tuple's hash is no Python
     """``weight · ((index[axis] // place) % radix)``; radix 0 leaves the top open (no modulus)."""
 
     axis: int
@@ -77,7 +76,12 @@ Pulled = Strand | _Global | None
 
 @lru_cache(maxsize=64)
 def source_strand(axis: int) -> Strand:
-    return Strand((Digit(axis),), IDENTITY)
+    return Strand(_whole_axis(axis), IDENTITY)
+
+
+@lru_cache(maxsize=64)
+def _whole_axis(axis: int) -> tuple[Digit, ...]:
+    return (Digit(axis),)
 
 
 def _normal(digits: list[Digit], window: Window, exact: bool) -> Strand:
@@ -93,11 +97,11 @@ def _normal(digits: list[Digit], window: Window, exact: bool) -> Strand:
             and digit.place == below.place * below.radix
             and digit.weight == below.weight * below.radix
         ):
-            merged[-1] = replace(below, radix=below.radix * digit.radix)
+            merged[-1] = below._replace(radix=below.radix * digit.radix)
         else:
             merged.append(digit)
     if len(merged) == 1 and merged[0].weight != 1:
-        window, merged = window.scaled(merged[0].weight), [replace(merged[0], weight=1)]
+        window, merged = window.scaled(merged[0].weight), [merged[0]._replace(weight=1)]
     return Strand(tuple(merged), window, exact)
 
 
@@ -140,11 +144,11 @@ def pull_axes(strand: Strand, maps: tuple[AxisMap, ...], shape: Shape) -> Pulled
     if len(digits) == 1 and digits[0].place == 1:
         digit = digits[0]
         rule = maps[digit.axis]
-        if isinstance(rule, Same):
-            return strand if rule.axis == digit.axis else replace(strand, digits=(replace(digit, axis=rule.axis),))
+        if isinstance(rule, Same) or (isinstance(rule, Slide) and not digit.radix and _one_to_one(rule)):
+            return strand if rule.axis == digit.axis else replace(strand, digits=(digit._replace(axis=rule.axis),))
         if isinstance(rule, (Slide, Spread, Lookup)) and strand.whole(shape):
             window = compose(_window(rule, shape[digit.axis]), strand.window)
-            return Strand((Digit(rule.axis),), window, strand.exact)
+            return Strand(_whole_axis(rule.axis), window, strand.exact)
     if digits and all(isinstance(maps[digit.axis], All) for digit in digits):
         return GLOBAL
     if any([isinstance(rule := maps[d.axis], (Slide, Spread, Lookup)) and not _one_to_one(rule) for d in digits]):  # noqa: C419  (short; a list is quicker)
@@ -166,7 +170,7 @@ def _pull_digits(strand: Strand, maps: tuple[AxisMap, ...], shape: Shape) -> Pul
         elif isinstance(rule, All):
             window = window.smeared(digit.weight, radix)
         elif isinstance(rule, Same) or _one_to_one(rule):
-            kept.append(replace(digit, axis=rule.axis))
+            kept.append(digit._replace(axis=rule.axis))
         elif digit.place == 1 and radix >= shape[digit.axis]:
             step = _window(rule, shape[digit.axis])
             if step.period != 1:
@@ -174,7 +178,7 @@ def _pull_digits(strand: Strand, maps: tuple[AxisMap, ...], shape: Shape) -> Pul
             taps = step.phases[0]
             reach = Window((Positions.of(digit.weight * tap for tap in taps),), 1)
             window = compose(reach, window)
-            kept.append(replace(digit, axis=rule.axis, weight=digit.weight * step.advance))
+            kept.append(digit._replace(axis=rule.axis, weight=digit.weight * step.advance))
             exact = exact and not digit.radix  # a window's own border isn't seen by the algebra
         else:
             return None
@@ -220,7 +224,7 @@ def pull_reshape(strand: Strand, rule: Reshape) -> Pulled:
     for digit in strand.digits:
         left, right = group_of[digit.axis]
         if len(left) == len(right) == 1:
-            digits.append(replace(digit, axis=right[0]))
+            digits.append(digit._replace(axis=right[0]))
             continue
         parts = _split(digit, left, right, before, after)
         if parts is None:
