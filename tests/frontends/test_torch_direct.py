@@ -373,3 +373,55 @@ def test_calls_of_other_sizes_are_told_from_calls_of_other_settings(monkeypatch:
     assert sum(op.kind == "conv" for op in quick.ops) == 13
     monkeypatch.setattr(composites, "undisturbed", lambda: False)
     assert whole(trace_room.trace(OtherSizes(), shape)) == whole(quick)
+
+
+class Joins(nn.Module):
+    """Concatenations of any number of parts, and some that only look the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(2, 4, 8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = [F.relu(x)]
+        for _ in range(3):
+            parts.append(F.relu(torch.cat(parts, 1))[:, :4].contiguous())
+        wide = torch.cat(parts, 1)
+        again = torch.cat((wide, wide), -3)
+        rows = torch.cat([parts[0], parts[1][:, :, :3].contiguous()], 2)
+        weighted = torch.cat([self.gain, parts[0]], 1) + torch.cat([self.gain, self.gain], 1)
+        flat = torch.cat([parts[0][0], parts[1][0], parts[2][0]], 1)
+        none = torch.cat([parts[0], torch.zeros(0), parts[1]], 1)  # torch skips it, whatever its rank
+        late = F.relu(parts[0], inplace=True)
+        turned = torch.cat([late, parts[1].transpose(2, 3)], 1)
+        exact = torch.cat([late.double(), parts[1].double()], 1)
+        alone = torch.cat([late], 1)
+        sums = [t.sum() for t in (again, rows, weighted, flat, none, turned, exact, alone)]
+        return torch.stack([one.float() for one in sums])
+
+
+def test_joins_of_any_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = []
+    original = Recorder.repeat
+
+    def watching(self: Any, key: Any, plan: Any, arguments: Any, result: Any = None) -> Any:
+        found = original(self, key, plan, arguments, result)
+        if plan.base == "cat":
+            known.append((len(arguments[0]), found is not None))
+        return found
+
+    monkeypatch.setattr(Recorder, "repeat", watching)
+    quick = trace_room.trace(Joins(), [(2, 4, 8, 8)])
+    assert known[:4] == [(1, False), (2, True), (3, True), (4, True)]
+    # Of other axes, ranks, types, with weights among them, and without again, they are other calls.
+    assert len(known) >= 9
+    assert not any(again for _, again in known[4:])
+    monkeypatch.setattr(composites, "undisturbed", lambda: False)
+    assert whole(trace_room.trace(Joins(), [(2, 4, 8, 8)])) == whole(quick)
+    with torch.no_grad():
+        assert Joins()(torch.ones(2, 4, 8, 8)).shape == quick.tensors[quick.outputs[0]].shape
+
+
+def test_nothing_to_join_is_torchs_own_error() -> None:
+    with pytest.raises(ModelError, match=r"expected a non-empty list of Tensors"):
+        trace_room.trace(Calls(lambda _x, _w, _g: torch.cat([], 1)), [(1, 4, 8, 8)])

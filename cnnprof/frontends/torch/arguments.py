@@ -64,30 +64,38 @@ def make_arguments(
 ) -> Arguments:
     """Tensors on ``substrate`` for everything planned; ``dtype`` where a description names none."""
     names = _parameter_names(module)
-    tensors: list[tuple[str, torch.Tensor]] = []
+    maker = _Maker(substrate, dtype)
+    planned_args, planned_kwargs = planned
+    args = tuple(maker.make(v, names[i] if i < len(names) else f"input{i}") for i, v in enumerate(planned_args))
+    kwargs = {key: maker.make(value, key) for key, value in planned_kwargs.items()}
+    return Arguments(args, kwargs, tuple(maker.tensors))
 
-    def make(value: Any, name: str) -> Any:
+
+class _Maker:
+    """Makes tensors of descriptions, wherever those stand in a structure; ``tensors`` has them by name."""
+
+    def __init__(self, substrate: Substrate, dtype: torch.dtype) -> None:
+        self._substrate, self._dtype = substrate, dtype
+        self.tensors: list[tuple[str, torch.Tensor]] = []
+
+    def make(self, value: Any, name: str) -> Any:
+        """``value`` with its descriptions replaced."""
         if isinstance(value, torch.Tensor):
             with torch.no_grad():  # a copy: the model may write into it
-                tensor = substrate.like(value)
-            tensors.append((name, tensor))
+                tensor = self._substrate.like(value)
+            self.tensors.append((name, tensor))
             return tensor
         if _is_shape(value):
             value = InputSpec(tuple(value))
         if isinstance(value, InputSpec):
-            tensor = _from_spec(value, substrate, dtype)
-            tensors.append((name, tensor))
+            tensor = _from_spec(value, self._substrate, self._dtype)
+            self.tensors.append((name, tensor))
             return tensor
         if isinstance(value, Mapping):
-            return type(value)({k: make(v, f"{name}.{k}") for k, v in value.items()})  # type: ignore[call-arg]
+            return type(value)({k: self.make(v, f"{name}.{k}") for k, v in value.items()})  # type: ignore[call-arg]
         if type(value) in (list, tuple):
-            return type(value)(make(v, f"{name}.{i}") for i, v in enumerate(value))
+            return type(value)(self.make(v, f"{name}.{i}") for i, v in enumerate(value))
         return value
-
-    planned_args, planned_kwargs = planned
-    args = tuple(make(value, names[i] if i < len(names) else f"input{i}") for i, value in enumerate(planned_args))
-    kwargs = {key: make(value, key) for key, value in planned_kwargs.items()}
-    return Arguments(args, kwargs, tuple(tensors))
 
 
 def _from_spec(spec: InputSpec, substrate: Substrate, default: torch.dtype) -> torch.Tensor:

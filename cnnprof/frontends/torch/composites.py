@@ -29,6 +29,10 @@ __all__ = ["Composites"]
 
 _aten = torch.ops.aten
 _functions = torch._C._VariableFunctions
+# Bound once: every call comes by.
+_function_modes = torch._C._len_torch_function_stack
+_DisableTorchFunction = torch._C.DisableTorchFunction
+_DisableTorchDispatch = torch._C._DisableTorchDispatch
 
 
 # Function -> the operator it is. Its arguments come in the operator's order.
@@ -62,6 +66,7 @@ _QUICK: dict[Any, Callable[..., Any]] = {
 }
 _SPECIAL = frozenset(map(id, (*_MARKS, *_RECURRENT, *_OPENED, *_EINSUM, *ROUTES)))
 _USUAL = frozenset({torch.Tensor, torch.nn.Parameter})
+_PLAIN = _USUAL | {type(None), bool, int, float, tuple}
 _ANSWERED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _FLASH_RANK = 4
 
@@ -102,7 +107,7 @@ class Composites(TorchFunctionMode):
             result = None
             quick = _QUICK.get(func) if self._recorder.on_meta else None
             if quick is not None and undisturbed():
-                with torch._C._DisableTorchDispatch():
+                with _DisableTorchDispatch():
                     result = quick(*args, **kwargs)
             if result is None:
                 result = func(*args, **kwargs)
@@ -123,10 +128,10 @@ class Composites(TorchFunctionMode):
         found = LEAVES[type(layer)]
 
         def short(x: Any) -> Any:
-            if torch._C._len_torch_function_stack() != 1:
+            if _function_modes() != 1:
                 return None
             # With the modes on, every look at a tensor's shape would come to this one.
-            with torch._C.DisableTorchFunction():
+            with _DisableTorchFunction():
                 return self._directly(found, layer, x)
 
         return short
@@ -134,7 +139,7 @@ class Composites(TorchFunctionMode):
     def _directly(self, route: Callable[..., Direct | None], *args: Any, **kwargs: Any) -> Any:
         """The result of a call recorded past the dispatcher; None where that isn't possible."""
         recorder = self._recorder
-        if recorder is None or recorder.is_muted or not recorder.on_meta or not undisturbed():
+        if recorder is None or not recorder.on_meta or recorder.is_muted or not undisturbed():
             return None
         try:
             direct = route(*args, **kwargs)
@@ -144,7 +149,7 @@ class Composites(TorchFunctionMode):
             return None
         overload, arguments, rule = direct
         plan = plan_of(overload)
-        with torch._C._DisableTorchDispatch():
+        with _DisableTorchDispatch():
             apart = SIZES_APART.get(id(overload))
             made = None if apart is None else _by_rule(plan, rule, arguments)
             if apart is None:
@@ -152,7 +157,10 @@ class Composites(TorchFunctionMode):
             elif made is None:
                 return None
             else:
-                key = (id(plan), arguments[0].dim(), arguments[0].dtype, apart(arguments))
+                first = arguments[0]
+                if type(first) is list:
+                    first = first[0]
+                key = (id(plan), first.dim(), first.dtype, apart(arguments))
             again = None if key is None else recorder.repeat(key, plan, arguments, made)
             if again is not None:
                 return again
@@ -179,17 +187,26 @@ class Composites(TorchFunctionMode):
 
 def _by_rule(plan: Plan, rule: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """What a call of usual tensors gives; None where the rule doesn't say."""
-    for place in plan.tensor_places:
-        if place >= len(arguments) or type(arguments[place]) in _USUAL:
-            continue
-        value = arguments[place]
-        for tensor in value if isinstance(value, list) else (value,):
-            if isinstance(tensor, torch.Tensor) and type(tensor) not in _USUAL:
-                return None
+    if not _PLAIN.issuperset(map(type, arguments)) and _has_unusual(plan, arguments):
+        return None
     try:
         return rule(*arguments)
     except (AttributeError, TypeError, ValueError):  # no tensors, say: torch's own error is better
         return None
+
+
+def _has_unusual(plan: Plan, arguments: tuple[Any, ...]) -> bool:
+    """True if a tensor among the arguments is of a type of its own."""
+    for place in plan.tensor_places:
+        if place >= len(arguments) or type(arguments[place]) in _USUAL:
+            continue
+        value = arguments[place]
+        if isinstance(value, list):
+            if not _USUAL.issuperset(map(type, value)):
+                return True
+        elif isinstance(value, torch.Tensor):
+            return True
+    return False
 
 
 def _known(overload: Any) -> bool:

@@ -21,6 +21,8 @@ from cnnprof.frontends.torch.shapes import RULES, adaptive_average, linear, plai
 __all__ = ["LEAVES", "PASSING", "ROUTES", "SHORT", "SIZES_APART", "Direct", "Route", "as_made", "undisturbed"]
 
 _aten = torch.ops.aten
+_CONVOLUTION, _BATCH_NORM = _aten.convolution.default, _aten.native_batch_norm.default
+_CATENATION, _LINEAR = _aten.cat.default, _aten.linear.default
 # (overload, its arguments in order, rule for its result)
 Direct = tuple[Any, tuple[Any, ...], Callable[..., Any]]
 Route = Callable[..., Direct | None]
@@ -54,7 +56,7 @@ def _conv2d(
     if isinstance(padding, str):
         return None
     window = (_pair(stride), _pair(padding), _pair(dilation))
-    return _aten.convolution.default, (input, weight, bias, *window, False, (0, 0), groups), plain_convolution
+    return _CONVOLUTION, (input, weight, bias, *window, False, (0, 0), groups), plain_convolution
 
 
 def _batch_norm(
@@ -68,7 +70,7 @@ def _batch_norm(
     eps: float = 1e-5,
 ) -> Direct | None:
     arguments = (input, weight, bias, running_mean, running_var, training, momentum, eps)
-    return _aten.native_batch_norm.default, arguments, plain_batch_norm
+    return _BATCH_NORM, arguments, plain_batch_norm
 
 
 def _layer_norm(
@@ -106,7 +108,7 @@ def _binary(overload: Any) -> Route:
 
 
 def _cat(tensors: Any, dim: int = 0) -> Direct | None:
-    return _aten.cat.default, (list(tensors), dim), _CAT
+    return _CATENATION, (list(tensors), dim), _CAT
 
 
 _T = torch.Tensor  # its operators (+, *, +=) come as these methods
@@ -126,8 +128,8 @@ ROUTES: dict[Any, Route] = {
 }
 
 
-# Calls whose kind and attributes don't depend on how many channels and positions there are, by the overload's id (its
-# hash is Python): what of their arguments they do depend on, beside the first one's rank and type.
+# Calls whose kind and attributes don't depend on how many channels, positions or parts there are, by the overload's id
+# (its hash is Python): what of their arguments they do depend on, beside the first tensor's rank and type.
 _UNARY = (
     *(_aten.relu.default, _aten.relu_.default, _aten.silu.default, _aten.silu_.default, _aten.sigmoid.default),
     *(_aten.hardswish.default, _aten.hardswish_.default),
@@ -137,6 +139,7 @@ SIZES_APART: dict[int, Callable[[tuple[Any, ...]], Any]] = {
     id(_aten.native_batch_norm.default): lambda a: (a[1] is None, a[2] is None, a[3] is None, a[5]),
     id(_aten.linear.default): lambda a: a[2] is None,
     id(_aten.adaptive_avg_pool2d.default): lambda a: a[1],
+    id(_aten.cat.default): lambda a: a[1],
     **dict.fromkeys(map(id, (_aten.add.Tensor, _aten.mul.Tensor, _aten.add_.Tensor)), lambda a: a[1].dim()),
     **dict.fromkeys(map(id, _UNARY), lambda _arguments: None),
 }
@@ -154,7 +157,11 @@ def _conv2d_layer(layer: nn.Conv2d, x: torch.Tensor) -> Direct | None:
     if layer.padding_mode != "zeros":
         return None
     held = shown_by(layer._parameters)
-    return _conv2d(x, held["weight"], held["bias"], layer.stride, layer.padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
+    stride, padding, dilation = layer.stride, layer.padding, layer.dilation
+    if not type(stride) is type(padding) is type(dilation) is tuple:
+        return _conv2d(x, held["weight"], held["bias"], stride, padding, dilation, layer.groups)  # type: ignore[arg-type]
+    arguments = (x, held["weight"], held["bias"], stride, padding, dilation, False, (0, 0), layer.groups)
+    return _CONVOLUTION, arguments, plain_convolution
 
 
 def _batch_norm_layer(layer: nn.BatchNorm2d, x: torch.Tensor) -> Direct | None:
@@ -162,7 +169,8 @@ def _batch_norm_layer(layer: nn.BatchNorm2d, x: torch.Tensor) -> Direct | None:
     if x.dim() != 4 or layer.training or running["running_mean"] is None:  # of another rank the layer refuses it
         return None
     statistics = (running["running_mean"], running["running_var"])
-    return _batch_norm(x, *statistics, held["weight"], held["bias"], False, layer.momentum or 0.0, layer.eps)
+    arguments = (x, held["weight"], held["bias"], *statistics, False, layer.momentum or 0.0, layer.eps)
+    return _BATCH_NORM, arguments, plain_batch_norm
 
 
 def _layer_norm_layer(layer: nn.LayerNorm, x: torch.Tensor) -> Direct | None:
@@ -172,7 +180,7 @@ def _layer_norm_layer(layer: nn.LayerNorm, x: torch.Tensor) -> Direct | None:
 
 def _linear_layer(layer: nn.Linear, x: torch.Tensor) -> Direct | None:
     held = shown_by(layer._parameters)
-    return _aten.linear.default, (x, held["weight"], held["bias"]), linear
+    return _LINEAR, (x, held["weight"], held["bias"]), linear
 
 
 def _adaptive_average_layer(layer: nn.AdaptiveAvgPool2d, x: torch.Tensor) -> Direct | None:

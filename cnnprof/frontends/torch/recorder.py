@@ -8,7 +8,6 @@ inside a composite that is recorded as a whole are run, not recorded.
 from __future__ import annotations
 
 import gc
-import math
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,23 +16,22 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnprof.frontends.torch.dtypes import check_one_dtype
-from cnnprof.frontends.torch.records import record_of, results_of, tensors_of, unnamed
+from cnnprof.frontends.torch.dtypes import check_one_dtype, ir_dtype
+from cnnprof.frontends.torch.elsewhere import Elsewhere
+from cnnprof.frontends.torch.records import layout_of, record_of, results_of, tensors_of, unnamed
 from cnnprof.frontends.torch.refresh import refresh_attributes
-from cnnprof.frontends.torch.repeats import Repeats
+from cnnprof.frontends.torch.repeats import Repeat, Repeats
 from cnnprof.frontends.torch.schema import Bound, Plan, bind_arguments, plan_of
 from cnnprof.frontends.torch.scopes import Scopes
 from cnnprof.frontends.torch.shapes import RULES
 from cnnprof.frontends.torch.storage import Ledger, Write, geometry_of
-from cnnprof.frontends.torch.substrate import Cpu, Meta, Substrate
+from cnnprof.frontends.torch.substrate import Meta, Substrate
 from cnnprof.ir import UNKNOWN_KIND, GraphBuilder, Op, Role, Tensor
 from cnnprof.ops.spec import RULE_FAILURES, Call
 from cnnprof.ops.table import resolve
 
 __all__ = ["Recorder"]
 
-# Constants up to this many elements are computed for real, so that shapes that depend on them are known.
-_SMALL = 1 << 16
 _FACTORIES_BY_SIZE = frozenset({"empty", "zeros", "ones", "full", "rand", "randn"})
 
 
@@ -52,15 +50,13 @@ class Recorder(TorchDispatchMode):
         self.phase = "forward"
         self.ledger = Ledger(builder.set_released)
         self._scopes = scopes
-        self._substrate = substrate
         self._weights = weights
         self._muted = 0
         self._repeats = Repeats()
         self.on_meta = isinstance(substrate, Meta)
         # By id: an overload's hash is Python. RULES keeps them alive.
         self._rules = {id(overload): rule for overload, rule in RULES.items()} if self.on_meta else {}
-        self._stand_ins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._unreal: set[str] = set()  # storages of constants whose values are no longer known
+        self._elsewhere = Elsewhere(substrate, self.ledger, self.name_of)
         self._forward_scope: dict[int, str] = {}  # autograd sequence number -> scope of its forward op
 
     @classmethod
@@ -68,6 +64,11 @@ class Recorder(TorchDispatchMode):
         # True (torch's default) wraps every call of this mode and imports torch._dynamo, seconds, at the first.
         # `trace` runs compiled parts eagerly instead.
         return False
+
+    def close(self) -> None:
+        """Let go of everything: what knows whom in a circle would else wait for Python's collector."""
+        self.ledger.close()
+        self._elsewhere.close()
 
     # -- weights and inputs -----------------------------------------------------------------------------
 
@@ -131,15 +132,16 @@ class Recorder(TorchDispatchMode):
         bound = None
         if self._muted == 0:
             bound = bind_arguments(plan, args, kwargs)
-        foreign = self._has_foreign(tensors_of(args, kwargs) if bound is None else bound.tensors)
+        elsewhere = self._elsewhere
+        foreign = elsewhere.has(tensors_of(args, kwargs) if bound is None else bound.tensors)
         if foreign and bound is None:
             bound = bind_arguments(plan, args, kwargs)
-        if foreign and not self._is_constant_call(args, kwargs):
-            args, kwargs = self._substitute(args), self._substitute(kwargs)
+        if foreign and not elsewhere.is_constant_call(args, kwargs):
+            args, kwargs = elsewhere.substitute(args), elsewhere.substitute(kwargs)
             if bound is not None and plan.writes:
-                self._spoil(bound.written)
+                elsewhere.spoil(bound.written)
         elif not foreign and plan.base in _FACTORIES_BY_SIZE:
-            kwargs = self._place(plan, args, kwargs)
+            kwargs = elsewhere.placed(args, kwargs)
         rule = self._rules.get(id(func))
         result = None if rule is None else rule(*args, **kwargs)
         if result is None:
@@ -170,7 +172,7 @@ class Recorder(TorchDispatchMode):
         results = tuple([None if t is None else unnamed(t) for t in outputs])
         kind, attributes, inputs = self._canonical(plan, bound, given, results)
         if key is not None and inputs is given:
-            roles = self._roles_of(inputs)
+            roles = self._roles_of(plan, inputs)
             self._repeats.put(key, kind, attributes, results, outputs, roles, in_place=bool(bound.written))
         self._add(plan, kind, attributes, inputs, outputs, results, bound.written)
 
@@ -181,9 +183,15 @@ class Recorder(TorchDispatchMode):
         if known is None:
             return None
         count = len(arguments)
-        inputs = self._names_of([arguments[place] if place < count else None for place in plan.tensor_places])
-        if self._roles_of(inputs) != known.roles:
+        tensors = [arguments[place] if place < count else None for place in plan.tensor_places]
+        # Of those known again only joins take a list, and nothing else.
+        inputs = self._names_of(tensors[0] if type(tensors[0]) is list else tensors)
+        if self._roles_of(plan, inputs) != known.roles:
             return None
+        if result is not None and known.is_one:
+            made: torch.Tensor = result[0] if isinstance(result, tuple) else result
+            self._add_one(plan, known, inputs, made)
+            return made
         if result is None:
             outputs, results = known.run(arguments), known.results
         else:
@@ -193,13 +201,28 @@ class Recorder(TorchDispatchMode):
         self._add(plan, known.kind, known.attributes, inputs, outputs, results, written)
         return outputs[0]
 
+    def _add_one(self, plan: Plan, known: Repeat, inputs: tuple[str | None, ...], made: torch.Tensor) -> None:
+        """:meth:`_add` for a call like ``known``, at inference, that gives one tensor: its first argument, written in
+        place, or one in memory of its own."""
+        scope, builder, storage = self._scopes.current, self.builder, ""
+        name, tensor = builder.unique_names(f"{scope}/{known.kind}" if scope else known.kind)
+        if known.made is None:
+            storage = self.ledger.wrote(made, tensor).name
+        else:
+            builder.set_storage_bytes(tensor, self.ledger.made(made, tensor))
+        record = Tensor(tensor, tuple(made.shape), ir_dtype(made.dtype), storage=storage, layout=layout_of(made))
+        names = (tensor, *[None for _ in known.results[1:]]) if len(known.results) > 1 else (tensor,)
+        builder.add_op(Op(name, known.kind, plan.op_type, inputs, names, known.attributes, scope), [record])
+
     def _names_of(self, tensors: Sequence[torch.Tensor | None]) -> tuple[str | None, ...]:
         current = self.ledger.current_name
         return tuple([None if t is None else current(t) or self.name_of(t) for t in tensors])
 
-    def _roles_of(self, names: Sequence[str | None]) -> list[Role | None]:
+    def _roles_of(self, plan: Plan, names: Sequence[str | None]) -> list[Role | None]:
+        """Of each input; where there may be any number of them, those that there are."""
         known = self.builder.tensors
-        return [None if name is None else known[name].role for name in names]
+        roles = [None if name is None else known[name].role for name in names]
+        return roles if len(plan.tensor_places) > 1 else list(dict.fromkeys(roles))
 
     def _add(
         self, plan: Plan, kind: str, attributes: Mapping[str, Any], inputs: tuple[str | None, ...],
@@ -214,13 +237,6 @@ class Recorder(TorchDispatchMode):
         names = tuple([None if tensor is None else tensor.name for tensor in made])
         op = Op(name, kind, plan.op_type, inputs, names, attributes, scope, phase=self.phase)
         self.builder.add_op(op, [tensor for tensor in made if tensor is not None])
-
-    def _has_foreign(self, tensors: Iterable[torch.Tensor | None]) -> bool:
-        """True if one of them doesn't live on the substrate."""
-        if self.on_meta:
-            return any([t is not None and not t.is_meta for t in tensors])  # noqa: C419  (short; a list is quicker)
-        is_native = self._substrate.is_native
-        return any(t is not None and not is_native(t) for t in tensors)
 
     @property
     def is_muted(self) -> bool:
@@ -272,7 +288,7 @@ class Recorder(TorchDispatchMode):
                 made.append(None)
                 continue
             name = self.builder.unique_tensor_name(f"{op_name}:{index}" if several else op_name)
-            written = self._original(tensor, writes) if writes else None
+            written = self._elsewhere.original(tensor, writes) if writes else None
             if written is not None:
                 storage = self.ledger.wrote(tensor, name)
                 if written is not tensor:
@@ -284,16 +300,6 @@ class Recorder(TorchDispatchMode):
             at = "" if storage.name == name else storage.name
             made.append(Tensor(name, result.shape, result.dtype, Role.ACTIVATION, storage=at, layout=result.layout))
         return made
-
-    def _original(self, result: torch.Tensor, written: Sequence[torch.Tensor]) -> torch.Tensor | None:
-        """The argument that ``result`` is, where the call wrote it in place (through a stand-in or not)."""
-        for tensor in written:
-            if tensor is result:
-                return tensor
-            stand_in = self._stand_ins.get(id(tensor))
-            if stand_in is not None and stand_in[1] is result:
-                return tensor
-        return None
 
     def _makes_nothing(self, plan: Plan, bound: Bound, outputs: list[torch.Tensor | None]) -> bool:
         """True for calls that are no op: no tensor comes out, or only one that went in, untouched."""
@@ -330,66 +336,3 @@ class Recorder(TorchDispatchMode):
             return current
         node = torch._C._current_autograd_node()
         return "" if node is None else self._forward_scope.get(node._sequence_nr(), "")
-
-    # -- tensors from elsewhere -------------------------------------------------------------------------
-
-    def _is_constant_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """True if every tensor is a small constant whose values are known: then shapes that depend on
-        them can be computed for real."""
-        if not isinstance(self._substrate, Meta):
-            return False
-        elements = 0
-        for tensor in tensors_of(args, kwargs):
-            if tensor.is_meta or tensor.device.type != "cpu":
-                return False
-            storage = self.ledger.storage(tensor)
-            if storage is not None and storage.name in self._unreal:
-                return False
-            elements += tensor.numel()
-        return elements <= _SMALL
-
-    def _substitute(self, value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value if self._substrate.is_native(value) else self._stand_in(value)
-        if isinstance(value, (list, tuple)):
-            return type(value)([self._substitute(item) for item in value])
-        if isinstance(value, dict):
-            return {key: self._substitute(item) for key, item in value.items()}
-        if isinstance(value, torch.device) and value.type != "cpu" and isinstance(self._substrate, Cpu):
-            return torch.device("cpu")
-        return value
-
-    def _stand_in(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The same tensor on the substrate: same shape, strides and, in the graph, name and storage."""
-        found = self._stand_ins.get(id(tensor))
-        if found is not None and found[0] is tensor:
-            return found[1]
-        name = self.name_of(tensor)
-        with _no_recording():
-            stand_in = self._substrate.like(tensor)
-        record = self.ledger.storage(tensor)
-        if record is not None:
-            self.ledger.join(stand_in, record)
-        self.ledger.add(stand_in, name, name)
-        self._stand_ins[id(tensor)] = (tensor, stand_in)
-        return stand_in
-
-    def _spoil(self, written: Sequence[torch.Tensor]) -> None:
-        """The values of constants that are written by tensors without values are known no longer."""
-        for tensor in written:
-            self.name_of(tensor)
-            storage = self.ledger.storage(tensor)
-            if storage is not None and not tensor.is_meta:
-                self._unreal.add(storage.name)
-
-    def _place(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Large new constants are made on meta too."""
-        size = args[0] if args else kwargs.get("size")
-        if not isinstance(self._substrate, Meta) or not isinstance(size, (list, tuple)):
-            return kwargs
-        large = math.prod(int(dim) for dim in size) > _SMALL
-        return {**kwargs, "device": torch.device("meta")} if large else kwargs
-
-
-def _no_recording() -> Any:
-    return torch.utils._python_dispatch._disable_current_modes()

@@ -53,6 +53,7 @@ class Scopes:
             else:
                 attributes["forward"] = own
         self._wrapped.clear()
+        self.leaf = None
 
     def _wrap(self, module: nn.Module, path: str) -> None:
         forward = module.forward

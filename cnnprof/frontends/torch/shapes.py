@@ -97,21 +97,28 @@ def _binary_in_place(x: Any, y: Any, **_kwargs: Any) -> Any:
 
 
 def _concatenated(tensors: list[torch.Tensor], dim: int = 0) -> Any:
+    if not tensors:
+        return None
     first = tensors[0]
-    rank = first.dim()
-    if not _floating(first, *tensors[1:]) or not rank or not -rank <= dim < rank:
+    rank, dtype = first.dim(), first.dtype
+    if not _floating(first) or not rank or not -rank <= dim < rank:
         return None
     axis = dim % rank
-    before, after = first.shape[:axis], first.shape[axis + 1 :]
+    wanted = list(first.shape)
     length = 0
     for tensor in tensors:
         shape = tensor.shape
-        if len(shape) != rank or shape[:axis] != before or shape[axis + 1 :] != after:
+        if tensor.dtype is not dtype or tensor.layout is not torch.strided or tensor.stride() != _row_major(shape):
             return None
-        if not _strictly_contiguous(tensor) or (rank == 1 and not shape[0]):
+        sizes = list(shape)
+        if len(sizes) != rank or (rank == 1 and not sizes[0]):
             return None
-        length += shape[axis]
-    return _fresh((*before, length, *after), first.dtype)
+        wanted[axis] = size = sizes[axis]
+        length += size
+        if sizes != wanted:
+            return None
+    wanted[axis] = length
+    return _fresh(tuple(wanted), dtype)
 
 
 def _mean(x: torch.Tensor, dim: list[int] | None, keepdim: bool = False, *, dtype: Any = None) -> Any:
@@ -248,19 +255,13 @@ def _convolved(
     groups: int,
 ) -> Any:
     rank = x.dim() - 2
-    if (
-        transposed
-        or rank not in (2, 3)
-        or weight.dim() != x.dim()
-        or not _floating(x, weight, bias)
-        or (bias is not None and bias.shape != weight.shape[:1])
-        or not len(stride) == len(padding) == len(dilation) == rank
-        or min(stride) < 1
-    ):
+    if transposed or rank not in _CHANNELS_LAST or weight.dim() != rank + 2 or not _floating(x, weight, bias):
         return None
     batch, channels, *before = x.shape
     count, per_group, *kernel = weight.shape
-    if channels != per_group * groups or count % groups:
+    if channels != per_group * groups or count % groups or (bias is not None and bias.shape != (count,)):
+        return None
+    if not len(stride) == len(padding) == len(dilation) == rank or min(stride) < 1:
         return None
     rows = zip(before, kernel, stride, padding, dilation, strict=True)
     sizes = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in rows]
@@ -297,10 +298,14 @@ def plain_batch_norm(
     held = (weight, bias, mean, variance)
     if training or mean is None or variance is None or not _floating(x, *held) or not x.is_contiguous():
         return None
-    channels = x.shape[1:2]
-    if x.dim() < 2 or any(t is not None and t.shape != channels for t in held):
+    shape = x.shape
+    if len(shape) < 2:
         return None
-    return _like(x), None, None
+    channels = (shape[1],)
+    for tensor in held:
+        if tensor is not None and tensor.shape != channels:
+            return None
+    return _empty_strided(shape, x.stride(), dtype=x.dtype, device=_META), None, None
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Any:

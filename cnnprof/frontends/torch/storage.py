@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 
+from cnnprof.ir.record import quick_init
+
 __all__ = ["Geometry", "Ledger", "StorageRecord", "Write", "geometry_of"]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Geometry:
     """Where a tensor's elements lie in its storage, in elements."""
@@ -28,6 +31,7 @@ def geometry_of(tensor: torch.Tensor) -> Geometry:
     return Geometry(tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset()))
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Write:
     """One in-place write: the new tensor's name, and the part of the storage that it covers."""
@@ -128,7 +132,14 @@ class Ledger:
             found = self.find(tensor)
             if found is not None:
                 return found.name, None, None
-        return name, *self._place(tensor, storage, name, name, watched=watched)
+            return name, *self._place(tensor, storage, name, name, watched=watched)
+        # As _place does, without asking what it would: every weight comes by.
+        reference = weakref.ref(tensor)
+        record = StorageRecord(name, reference)
+        alive = weakref.ref(storage, self._on_death(name)) if watched else weakref.ref(storage)
+        self._storages[storage._cdata] = (alive, record)
+        self._tensors[id(tensor)] = _Entry(reference, name, record, 0)
+        return name, record, _nbytes(storage)
 
     def _place(
         self, tensor: torch.Tensor, storage: Any, name: str, storage_name: str, *, watched: bool
@@ -150,6 +161,15 @@ class Ledger:
         self._tensors[id(tensor)] = _Entry(reference, name, record, len(record.writes))
         return record, nbytes
 
+    def made(self, tensor: torch.Tensor, name: str) -> int:
+        """Know ``tensor``, just made in memory of its own, as ``name``. Gives that memory's bytes."""
+        storage = tensor.untyped_storage()
+        reference = weakref.ref(tensor)
+        record = StorageRecord(name, reference)
+        self._storages[storage._cdata] = (weakref.ref(storage, self._on_death(name)), record)
+        self._tensors[id(tensor)] = _Entry(reference, name, record, 0)
+        return int(storage.nbytes())
+
     def join(self, tensor: torch.Tensor, record: StorageRecord) -> None:
         """Treat the storage of ``tensor`` (a stand-in on another device) as one with ``record``."""
         storage = _storage(tensor)
@@ -166,9 +186,15 @@ class Ledger:
 
     def wrote(self, tensor: torch.Tensor, name: str) -> StorageRecord:
         """``tensor`` was written in place and is ``name`` from now on. Gives its storage."""
-        record = self.add(tensor, name, name)
+        entry = self._tensors.get(id(tensor))
+        if entry is not None and entry.reference() is tensor and entry.storage is self.storage(tensor):
+            entry.name = name
+        else:
+            self.add(tensor, name, name)
+            entry = self._tensors[id(tensor)]
+        record = entry.storage
         record.written(Write(name, geometry_of(tensor)))
-        self._tensors[id(tensor)].seen = len(record.writes)
+        entry.seen = len(record.writes)
         return record
 
     def rename(self, tensor: torch.Tensor, name: str) -> None:
@@ -179,6 +205,11 @@ class Ledger:
         """Names of the storages of ``tensors`` that are known, each once, in order."""
         names = (record.name for tensor in tensors if (record := self.storage(tensor)) is not None)
         return list(dict.fromkeys(names))
+
+    def close(self) -> None:
+        """Let go of everything: of storages that die from now on nobody is told."""
+        self._tensors.clear()
+        self._storages.clear()
 
     def _on_death(self, name: str) -> Callable[[Any], None]:
         return lambda _reference: self._released(name)

@@ -129,6 +129,7 @@ def _run(
         parts = loan.parts
         scopes = Scopes(parts)
         recorder = Recorder(builder, scopes, substrate, lambda: weights_of(named_parts(module)))
+        stack.callback(recorder.close)
         arguments = make_arguments(module, planned, substrate, dtype)
         if not loan.at_need and has_lazy(parts):
             with substrate.mode(), torch.no_grad():  # lazy modules make their weights in a first call
