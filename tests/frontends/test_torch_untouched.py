@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -152,3 +154,26 @@ def test_a_real_run_does_not_write_the_input_either() -> None:
     x = torch.ones(2, 3)
     trace(Net(), (x,))
     assert x.tolist() == [[1.0] * 3] * 2
+
+
+def _records() -> Counter[str]:
+    found = [type(one) for one in gc.get_objects()]
+    return Counter(kind.__name__ for kind in found if str(kind.__module__).startswith("cnnprof."))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_trace_leaves_nothing_to_the_collector(training: bool) -> None:
+    """Records that know each other in a circle would stand until Python looks for such: of every model traced."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, 2))
+    trace(net, [(1, 3, 8, 8)], training=training)
+    gc.collect()
+    gc.disable()
+    try:
+        before = _records()
+        graph = trace(net, [(1, 3, 8, 8)], training=training)
+        left = _records() - before
+        assert left.pop("Tensor") == len(graph.tensors)
+        assert left.pop("Op") == len(graph.ops)
+        assert set(left) <= {"Graph", "ModelSource", "Note"}
+    finally:
+        gc.enable()
