@@ -95,6 +95,39 @@ def test_dense_joins_see_what_their_widest_branch_sees() -> None:
     assert all(row.aligned and row.density == 1 and row.gridding_layer is None for row in joins)
 
 
+def test_a_join_sees_the_same_whatever_was_joined_before() -> None:
+    """Each join beside all the others, and alone: of the same tensors and one more, of one twice, in another order,
+    laid end to end along a spatial axis."""
+    made = {
+        "x": lambda x: x,
+        "wide": lambda x: F.avg_pool2d(x, 5, 1, 2),
+        "holed": lambda x: F.conv2d(x, torch.ones(2, 2, 3, 3), padding=3, dilation=3),
+        "shifted": lambda x: F.pad(x, (1, -1, 0, 0)),
+        "all": lambda x: x * x.mean((2, 3), keepdim=True),
+    }
+    joins = [
+        (("x", "wide"), 1), (("x", "wide", "holed"), 1), (("x", "wide", "holed", "holed"), 1), (("wide", "x", "holed"), 1),
+        (("x", "wide", "shifted"), 1), (("x", "wide", "shifted", "all"), 1), (("x", "wide", "shifted"), 2),
+        (("x", "x", "x"), 1), (("x", "wide", "holed", "holed", "shifted"), 1),
+    ]  # fmt: skip
+
+    def last_rows(chosen):
+        def forward(x):
+            parts = {name: make(x) for name, make in made.items()}
+            return tuple(torch.cat([parts[name] for name in names], axis) for names, axis in chosen)
+
+        graph = traced(forward, (1, 2, 12, 12))
+        outputs = receptive_field(graph).outputs
+        return [[row.to_dict() | unnamed(row) for row in outputs[name]] for name in graph.outputs]
+
+    def unnamed(row):
+        return {"misaligned_by": row.misaligned_by is None, "gridding_layer": row.gridding_layer is None}
+
+    together = last_rows(joins)
+    assert [last_rows([join])[0] for join in joins] == together
+    assert len({str(rows) for rows in together}) >= 6
+
+
 def test_strides_that_differ_are_both_described() -> None:
     net = Stack(8)
     source = net.at
