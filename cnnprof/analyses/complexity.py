@@ -99,14 +99,17 @@ class Complexity:
     def bounds(self, metric: Metric) -> Bounds:
         """(lower, upper) of a summed metric: branches give the range, unknown work and unbounded
         loops leave the upper end open (None)."""
-        open_ended = any(row.unknown or not row.bounded for row in self.rows)
         lower, upper = self._range(metric)
-        return lower, None if open_ended else upper
+        return lower, None if self._open_ended else upper
 
-    @cached_property
+    @property
     def settled(self) -> bool:
         """True if both ends of every metric's :meth:`bounds` are equal."""
-        return not self._branching and not any([row.work is None or not row.bounded for row in self.rows])  # noqa: C419  (short; a list is quicker)
+        return not self._branching and not self._open_ended
+
+    @cached_property
+    def _open_ended(self) -> bool:
+        return any([row.work is None or not row.bounded for row in self.rows])  # noqa: C419  (short; a list is quicker)
 
     def total(self, metric: Metric) -> int:
         return self._range(metric)[1]

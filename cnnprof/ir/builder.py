@@ -50,7 +50,7 @@ class GraphBuilder:
                     f"op {op.name!r} ({op.op_type}) reads {name!r}, which nothing before it makes",
                     "the graph has an undefined input or a cycle",
                 )
-        made = outputs if type(outputs) is list else list(outputs)
+        made = list(outputs)
         if len(made) != 1 or op.outputs != (made[0].name,):  # nearly all have one
             named = {tensor.name: tensor for tensor in made}
             if named.keys() != set(op.present_outputs):
@@ -60,9 +60,7 @@ class GraphBuilder:
                 )
             made = list(named.values())
         for tensor in made:
-            if tensor.name in tensors:
-                self.add_tensor(tensor)  # raises
-            tensors[tensor.name] = tensor
+            self.add_tensor(tensor)
         self._op_names.add(op.name)
         self._ops.append(op)
         return op
@@ -85,13 +83,6 @@ class GraphBuilder:
 
     def unique_tensor_name(self, wanted: str) -> str:
         return self._unique(wanted, self._tensors)
-
-    def unique_names(self, wanted: str) -> tuple[str, str]:
-        """Of an op and of the one tensor that it makes."""
-        if wanted not in self._op_names:
-            return wanted, wanted if wanted not in self._tensors else self._unique(wanted, self._tensors)
-        name = self._unique(wanted, self._op_names)
-        return name, self._unique(name, self._tensors)
 
     def _unique(self, wanted: str, taken: Container[str]) -> str:
         # The counter remembers where each base name stands: 100,000 unnamed nodes stay linear.

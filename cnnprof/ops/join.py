@@ -44,7 +44,7 @@ def _concat_window(call: Call, output: int) -> Relations:
     relations: list[Relation | None] = []
     offset = 0
     for index, tensor in enumerate(call.inputs):
-        shape = call.shape(index) if tensor is None or tensor.shape is None else tensor.shape
+        shape = call.shape(index)
         if _legacy_empty(shape, rank):
             relations.append(None)
             continue

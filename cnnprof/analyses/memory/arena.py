@@ -15,7 +15,6 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from cnnprof.analyses.memory.liveness import Lifetime, Liveness
 from cnnprof.ir.record import quick_init
@@ -44,21 +43,14 @@ class Placement:
 @dataclass(frozen=True, kw_only=True)
 class Arena:
     """``nbytes``: size of the arena; ``lower_bound_bytes``: the most alive at once, which no plan can
-    beat. ``offsets`` are those of ``items``.
+    beat.
     """
 
     nbytes: int
     lower_bound_bytes: int
     alignment_bytes: int
     method: str
-    items: tuple[Lifetime, ...]
-    offsets: tuple[int, ...]
-
-    @cached_property
-    def placements(self) -> tuple[Placement, ...]:
-        """Where each storage stands."""
-        rows = zip(self.items, self.offsets, strict=True)
-        return tuple([Placement(item.storage, offset, item.nbytes) for item, offset in rows])
+    placements: tuple[Placement, ...]
 
     @property
     def overhead(self) -> float:
@@ -93,8 +85,9 @@ def plan_arena(live: Liveness, *, alignment_bytes: int = 64) -> Arena:
         lower_bound_bytes=bound,
         alignment_bytes=alignment_bytes,
         method=method,
-        items=tuple(items),
-        offsets=tuple(offsets),
+        placements=tuple(
+            [Placement(item.storage, offset, item.nbytes) for item, offset in zip(items, offsets, strict=True)]
+        ),
     )
 
 

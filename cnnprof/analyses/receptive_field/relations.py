@@ -24,30 +24,17 @@ def relations_of(graph: Graph, op: Op) -> Relations:
     spec = table.spec(op.kind)
     if spec is None or spec.window is None:
         return _unknown(graph, op)
-    window = spec.window
     try:
         call = bind(graph, op)
-        if len(op.outputs) == 1 and op.outputs[0] is not None:
-            return (_checked(window(call, 0), call.inputs),)
-        found = [() if name is None else window(call, index) for index, name in enumerate(op.outputs)]
+        found = [() if name is None else spec.window(call, index) for index, name in enumerate(op.outputs)]
     except RULE_FAILURES:
         return _unknown(graph, op)
     return tuple([_checked(row, call.inputs) for row in found])
 
 
 def _checked(row: Sequence[Relation | None], tensors: Sequence[Tensor | None]) -> tuple[Relation | None, ...]:
-    for tensor, relation in zip(tensors, row, strict=False):
-        if relation is not None and (tensor is None or not _fits(relation, tensor)):
-            break
-    else:  # nearly always
-        return row if type(row) is tuple and len(row) <= len(tensors) else tuple(row[: len(tensors)])
-    checked: list[Relation | None] = []
-    for tensor, relation in zip(tensors, row, strict=False):
-        if tensor is None or relation is None:
-            checked.append(None)
-        else:
-            checked.append(relation if _fits(relation, tensor) else UNKNOWN)
-    return tuple(checked)
+    pairs = zip(tensors, row, strict=False)
+    return tuple([None if t is None or r is None else r if _fits(r, t) else UNKNOWN for t, r in pairs])
 
 
 def _fits(relation: Relation, tensor: Tensor) -> bool:

@@ -66,7 +66,6 @@ _QUICK: dict[Any, Callable[..., Any]] = {
 }
 _SPECIAL = frozenset(map(id, (*_MARKS, *_RECURRENT, *_OPENED, *_EINSUM, *ROUTES)))
 _USUAL = frozenset({torch.Tensor, torch.nn.Parameter})
-_PLAIN = _USUAL | {type(None), bool, int, float, tuple}
 _ANSWERED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _FLASH_RANK = 4
 
@@ -187,7 +186,7 @@ class Composites(TorchFunctionMode):
 
 def _by_rule(plan: Plan, rule: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """What a call of usual tensors gives; None where the rule doesn't say."""
-    if not _PLAIN.issuperset(map(type, arguments)) and _has_unusual(plan, arguments):
+    if _has_unusual(plan, arguments):
         return None
     try:
         return rule(*arguments)

@@ -21,8 +21,6 @@ from cnnprof.frontends.torch.shapes import RULES, adaptive_average, linear, plai
 __all__ = ["LEAVES", "PASSING", "ROUTES", "SHORT", "SIZES_APART", "Direct", "Route", "as_made", "undisturbed"]
 
 _aten = torch.ops.aten
-_CONVOLUTION, _BATCH_NORM = _aten.convolution.default, _aten.native_batch_norm.default
-_CATENATION, _LINEAR = _aten.cat.default, _aten.linear.default
 # (overload, its arguments in order, rule for its result)
 Direct = tuple[Any, tuple[Any, ...], Callable[..., Any]]
 Route = Callable[..., Direct | None]
@@ -56,7 +54,7 @@ def _conv2d(
     if isinstance(padding, str):
         return None
     window = (_pair(stride), _pair(padding), _pair(dilation))
-    return _CONVOLUTION, (input, weight, bias, *window, False, (0, 0), groups), plain_convolution
+    return _aten.convolution.default, (input, weight, bias, *window, False, (0, 0), groups), plain_convolution
 
 
 def _batch_norm(
@@ -70,7 +68,7 @@ def _batch_norm(
     eps: float = 1e-5,
 ) -> Direct | None:
     arguments = (input, weight, bias, running_mean, running_var, training, momentum, eps)
-    return _BATCH_NORM, arguments, plain_batch_norm
+    return _aten.native_batch_norm.default, arguments, plain_batch_norm
 
 
 def _layer_norm(
@@ -108,7 +106,7 @@ def _binary(overload: Any) -> Route:
 
 
 def _cat(tensors: Any, dim: int = 0) -> Direct | None:
-    return _CATENATION, (list(tensors), dim), _CAT
+    return _aten.cat.default, (list(tensors), dim), _CAT
 
 
 _T = torch.Tensor  # its operators (+, *, +=) come as these methods
@@ -157,11 +155,7 @@ def _conv2d_layer(layer: nn.Conv2d, x: torch.Tensor) -> Direct | None:
     if layer.padding_mode != "zeros":
         return None
     held = shown_by(layer._parameters)
-    stride, padding, dilation = layer.stride, layer.padding, layer.dilation
-    if not type(stride) is type(padding) is type(dilation) is tuple:
-        return _conv2d(x, held["weight"], held["bias"], stride, padding, dilation, layer.groups)  # type: ignore[arg-type]
-    arguments = (x, held["weight"], held["bias"], stride, padding, dilation, False, (0, 0), layer.groups)
-    return _CONVOLUTION, arguments, plain_convolution
+    return _conv2d(x, held["weight"], held["bias"], layer.stride, layer.padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
 
 
 def _batch_norm_layer(layer: nn.BatchNorm2d, x: torch.Tensor) -> Direct | None:
@@ -169,8 +163,7 @@ def _batch_norm_layer(layer: nn.BatchNorm2d, x: torch.Tensor) -> Direct | None:
     if x.dim() != 4 or layer.training or running["running_mean"] is None:  # of another rank the layer refuses it
         return None
     statistics = (running["running_mean"], running["running_var"])
-    arguments = (x, held["weight"], held["bias"], *statistics, False, layer.momentum or 0.0, layer.eps)
-    return _BATCH_NORM, arguments, plain_batch_norm
+    return _batch_norm(x, *statistics, held["weight"], held["bias"], False, layer.momentum or 0.0, layer.eps)
 
 
 def _layer_norm_layer(layer: nn.LayerNorm, x: torch.Tensor) -> Direct | None:
@@ -180,7 +173,7 @@ def _layer_norm_layer(layer: nn.LayerNorm, x: torch.Tensor) -> Direct | None:
 
 def _linear_layer(layer: nn.Linear, x: torch.Tensor) -> Direct | None:
     held = shown_by(layer._parameters)
-    return _LINEAR, (x, held["weight"], held["bias"]), linear
+    return _aten.linear.default, (x, held["weight"], held["bias"]), linear
 
 
 def _adaptive_average_layer(layer: nn.AdaptiveAvgPool2d, x: torch.Tensor) -> Direct | None:

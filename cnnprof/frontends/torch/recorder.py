@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnprof.frontends.torch.dtypes import check_one_dtype, ir_dtype
+from cnnprof.frontends.torch.dtypes import check_one_dtype
 from cnnprof.frontends.torch.elsewhere import Elsewhere
-from cnnprof.frontends.torch.records import layout_of, record_of, results_of, tensors_of, unnamed
+from cnnprof.frontends.torch.records import record_of, results_of, tensors_of, unnamed
 from cnnprof.frontends.torch.refresh import refresh_attributes
 from cnnprof.frontends.torch.repeats import Repeat, Repeats
 from cnnprof.frontends.torch.schema import Bound, Plan, bind_arguments, plan_of
@@ -188,31 +188,28 @@ class Recorder(TorchDispatchMode):
         inputs = self._names_of(tensors[0] if type(tensors[0]) is list else tensors)
         if self._roles_of(plan, inputs) != known.roles:
             return None
-        if result is not None and known.is_one:
+        if result is not None:  # of any size: those calls give one tensor
             made: torch.Tensor = result[0] if isinstance(result, tuple) else result
             self._add_one(plan, known, inputs, made)
             return made
-        if result is None:
-            outputs, results = known.run(arguments), known.results
-        else:
-            outputs = results_of(result)
-            results = tuple([None if t is None else unnamed(t) for t in outputs])
+        outputs = known.run(arguments)
         written = () if known.made is not None else (arguments[0],)
-        self._add(plan, known.kind, known.attributes, inputs, outputs, results, written)
+        self._add(plan, known.kind, known.attributes, inputs, outputs, known.results, written)
         return outputs[0]
 
     def _add_one(self, plan: Plan, known: Repeat, inputs: tuple[str | None, ...], made: torch.Tensor) -> None:
         """:meth:`_add` for a call like ``known``, at inference, that gives one tensor: its first argument, written in
         place, or one in memory of its own."""
-        scope, builder, storage = self._scopes.current, self.builder, ""
-        name, tensor = builder.unique_names(f"{scope}/{known.kind}" if scope else known.kind)
+        scope, builder = self._scopes.current, self.builder
+        name = builder.unique_op_name(f"{scope}/{known.kind}" if scope else known.kind)
+        tensor = storage = builder.unique_tensor_name(name)
         if known.made is None:
             storage = self.ledger.wrote(made, tensor).name
         else:
             builder.set_storage_bytes(tensor, self.ledger.made(made, tensor))
-        record = Tensor(tensor, tuple(made.shape), ir_dtype(made.dtype), storage=storage, layout=layout_of(made))
-        names = (tensor, *[None for _ in known.results[1:]]) if len(known.results) > 1 else (tensor,)
-        builder.add_op(Op(name, known.kind, plan.op_type, inputs, names, known.attributes, scope), [record])
+        names = (tensor, *[None for _ in known.results[1:]])
+        op = Op(name, known.kind, plan.op_type, inputs, names, known.attributes, scope)
+        builder.add_op(op, [record_of(made, tensor, storage, Role.ACTIVATION)])
 
     def _names_of(self, tensors: Sequence[torch.Tensor | None]) -> tuple[str | None, ...]:
         current = self.ledger.current_name

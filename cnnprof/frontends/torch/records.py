@@ -32,9 +32,14 @@ def results_of(result: Any) -> list[torch.Tensor | None]:
 
 
 def record_of(tensor: torch.Tensor, name: str, storage: str, role: Role) -> Tensor:
-    shape = tuple(tensor.shape)
-    layout = layout_of(tensor) if len(shape) in _CHANNELS_LAST else None
-    return Tensor(name, shape, ir_dtype(tensor.dtype), role, storage="" if storage == name else storage, layout=layout)
+    return Tensor(
+        name,
+        tuple(tensor.shape),
+        ir_dtype(tensor.dtype),
+        role,
+        storage="" if storage == name else storage,
+        layout=layout_of(tensor),
+    )
 
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}

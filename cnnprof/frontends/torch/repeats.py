@@ -37,7 +37,6 @@ class Repeat:
     results: tuple[Tensor | None, ...]
     made: tuple[tuple[Any, Any, torch.dtype] | None, ...] | None
     roles: list[Role | None]
-    is_one: bool  # gives one tensor, the first
 
     def run(self, arguments: tuple[Any, ...]) -> list[torch.Tensor | None]:
         """The results, as tensors."""
@@ -84,6 +83,6 @@ class Repeats:
         if not in_place:
             made = tuple([None if t is None else (t.shape, t.stride(), t.dtype) for t in outputs])
         try:
-            self._known[key] = Repeat(kind, attributes, results, made, roles, not any(results[1:]))
+            self._known[key] = Repeat(kind, attributes, results, made, roles)
         except TypeError:  # an argument without a hash
             return

@@ -53,7 +53,7 @@ class Scopes:
             else:
                 attributes["forward"] = own
         self._wrapped.clear()
-        self.leaf = None
+        self.leaf = None  # knows the recorder, which knows this
 
     def _wrap(self, module: nn.Module, path: str) -> None:
         forward = module.forward

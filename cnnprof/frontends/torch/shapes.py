@@ -107,10 +107,9 @@ def _concatenated(tensors: list[torch.Tensor], dim: int = 0) -> Any:
     wanted = list(first.shape)
     length = 0
     for tensor in tensors:
-        shape = tensor.shape
-        if tensor.dtype is not dtype or tensor.layout is not torch.strided or tensor.stride() != _row_major(shape):
+        if tensor.dtype is not dtype or not _strictly_contiguous(tensor):
             return None
-        sizes = list(shape)
+        sizes = list(tensor.shape)
         if len(sizes) != rank or (rank == 1 and not sizes[0]):
             return None
         wanted[axis] = size = sizes[axis]
@@ -255,7 +254,7 @@ def _convolved(
     groups: int,
 ) -> Any:
     rank = x.dim() - 2
-    if transposed or rank not in _CHANNELS_LAST or weight.dim() != rank + 2 or not _floating(x, weight, bias):
+    if transposed or rank not in (2, 3) or weight.dim() != rank + 2 or not _floating(x, weight, bias):
         return None
     batch, channels, *before = x.shape
     count, per_group, *kernel = weight.shape
@@ -305,7 +304,7 @@ def plain_batch_norm(
     for tensor in held:
         if tensor is not None and tensor.shape != channels:
             return None
-    return _empty_strided(shape, x.stride(), dtype=x.dtype, device=_META), None, None
+    return _like(x), None, None
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Any:

@@ -133,42 +133,38 @@ class Ledger:
             if found is not None:
                 return found.name, None, None
             return name, *self._place(tensor, storage, name, name, watched=watched)
-        # As _place does, without asking what it would: every weight comes by.
-        reference = weakref.ref(tensor)
-        record = StorageRecord(name, reference)
-        alive = weakref.ref(storage, self._on_death(name)) if watched else weakref.ref(storage)
-        self._storages[storage._cdata] = (alive, record)
-        self._tensors[id(tensor)] = _Entry(reference, name, record, 0)
-        return name, record, _nbytes(storage)
+        return name, *self._begin(tensor, storage, name, name, watched=watched)
 
     def _place(
         self, tensor: torch.Tensor, storage: Any, name: str, storage_name: str, *, watched: bool
     ) -> tuple[StorageRecord, int | None]:
         reference = weakref.ref(tensor)
-        nbytes = None
         if storage is None:  # a tensor type without memory of its own (nested, sparse)
             record = StorageRecord(storage_name, reference)
         else:
             found = self._storages.get(storage._cdata)
             if found is None or found[0]() is None:
-                nbytes = _nbytes(storage)
-                record = StorageRecord(storage_name, reference)
-                alive = weakref.ref(storage, self._on_death(storage_name)) if watched else weakref.ref(storage)
-                self._storages[storage._cdata] = (alive, record)
-            else:
-                record = found[1]
-                record.add(reference)
+                return self._begin(tensor, storage, name, storage_name, watched=watched)
+            record = found[1]
+            record.add(reference)
         self._tensors[id(tensor)] = _Entry(reference, name, record, len(record.writes))
-        return record, nbytes
+        return record, None
+
+    def _begin(
+        self, tensor: torch.Tensor, storage: Any, name: str, storage_name: str, *, watched: bool
+    ) -> tuple[StorageRecord, int | None]:
+        """Know a storage that is new, and ``tensor`` as the first in it."""
+        reference = weakref.ref(tensor)
+        record = StorageRecord(storage_name, reference)
+        alive = weakref.ref(storage, self._on_death(storage_name)) if watched else weakref.ref(storage)
+        self._storages[storage._cdata] = (alive, record)
+        self._tensors[id(tensor)] = _Entry(reference, name, record, 0)
+        return record, _nbytes(storage)
 
     def made(self, tensor: torch.Tensor, name: str) -> int:
         """Know ``tensor``, just made in memory of its own, as ``name``. Gives that memory's bytes."""
-        storage = tensor.untyped_storage()
-        reference = weakref.ref(tensor)
-        record = StorageRecord(name, reference)
-        self._storages[storage._cdata] = (weakref.ref(storage, self._on_death(name)), record)
-        self._tensors[id(tensor)] = _Entry(reference, name, record, 0)
-        return int(storage.nbytes())
+        _, nbytes = self._begin(tensor, tensor.untyped_storage(), name, name, watched=True)
+        return nbytes or 0
 
     def join(self, tensor: torch.Tensor, record: StorageRecord) -> None:
         """Treat the storage of ``tensor`` (a stand-in on another device) as one with ``record``."""
