@@ -12,7 +12,8 @@ import numpy.typing as npt
 from cnnprof.errors import CnnprofError, DependencyError
 from cnnprof.measure.samples import NetSample, usual_level_s
 from cnnprof.predict.calibrated import effective_kernels
-from cnnprof.predict.kernels import RANGED, Kernel, row_of
+from cnnprof.predict.features import KERNEL_MODEL, RANGED, apart_s, row_of
+from cnnprof.predict.kernels import Kernel
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 
@@ -24,7 +25,9 @@ _TREES_FROM = 40  # below this many samples a class has its roofline alone
 _EXPONENT = 4.0
 _BAGGED = 24
 _VARIES = 1.1  # the copying between its least and its most, from which on it explains something
-_MOST_CONTENTION = 0.5
+_MOST_LEVELS = (0.5, 0.3)  # of the exponents of contention and of disturbance
+_TELLING = 0.02
+_MOST_STEPS = 5.0
 _BATCHES = 5  # folds, by network, for residuals that no fit has seen
 GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (None, 0.8), "drift": (None, 0.05)}
 
@@ -32,8 +35,9 @@ GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (Non
 def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: float = 0.0) -> dict[str, Any]:
     """``classes``, ``total``, ``range`` and ``roof`` of a profile. Deterministic for a ``seed``.
 
-    ``mapped_s_per_byte``: what memory costs that the system maps anew; it is no part of the classes' fits. Where the
-    samples say how contended the cache was, they are brought to the level that is usual among them first.
+    ``mapped_s_per_byte``: what memory costs that the system maps anew; it is no part of the classes' fits, nor is what
+    a fused activation costs that goes over its result once more. Where the samples say how contended the cache was
+    and how many runs were beside a neighbour, they are brought to one level first.
 
     Raises :class:`DependencyError` without scikit-learn, :class:`CnnprofError` for too few networks.
     """
@@ -46,10 +50,12 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
             f"calibration: {len(samples)} networks measured, at least {2 * _BATCHES} are needed",
             "give a larger --budget",
         )
-    samples, contention = _at_one_level(samples, seed)
+    samples, level = _at_one_level(samples, seed)
     kernels, measured, network = _flat(samples)
-    mapped = mapped_s_per_byte * np.array([kernel.bytes_mapped for kernel in kernels])
-    seconds = np.maximum(measured - mapped, 0.1 * measured)
+    passed_s_per_byte = _passed_s_per_byte(kernels, measured, network, seed)
+    by_byte = {"mapped_s_per_byte": mapped_s_per_byte, "passed_s_per_byte": passed_s_per_byte}
+    apart = np.array([apart_s(kernel, by_byte) for kernel in kernels])
+    seconds = np.maximum(measured - apart, 0.1 * measured)
     groups = _groups(kernels)
     alpha, delta = _total_fit(samples)
     classes: dict[str, Any] = {}
@@ -63,45 +69,84 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
     missing = unseen == 0.0
     unseen[missing] = seconds[missing]
     return {
+        "kernel_model": KERNEL_MODEL,
         "classes": classes,
         "total": {
             "alpha": alpha,
             "delta_s": delta,
-            "mapped_s_per_byte": mapped_s_per_byte,
-            "contention_exponent": contention,
-            **_network_spread(samples, unseen + mapped, network, alpha, delta),
+            **by_byte,
+            **level,
+            **_network_spread(samples, unseen + apart, network, alpha, delta),
         },
         "range": {key: _box([kernels[i] for i in where]) for key, where in groups.items()},
         "roof": _roof(kernels, seconds),
     }
 
 
-def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[NetSample], float]:
-    """The samples as if the cache had been equally contended for all of them, and the exponent of that: seconds grow
-    with a power of what copying memory took around them, the same for all. It is what explains best how far networks
-    are from a fit that hasn't seen them. Nothing changes where nobody looked, or what was seen hardly varies."""
+def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[NetSample], dict[str, float]]:
+    """The samples as if the cache had been as contended for all of them as it usually was, and nobody at work beside
+    the core; and the exponents of both. Seconds grow with a power of what copying memory took around them, and
+    exponentially with the share of runs that were disturbed (those that weren't known to be are slower then too).
+    Both are what explains best how far networks are from a fit that hasn't seen them, larger networks apart, which are
+    disturbed more often. Nothing changes where nobody looked, or what was seen hardly varies."""
     streams = np.array([sample.stream_s for sample in samples])
-    if streams.min() <= 0.0 or streams.max() < _VARIES * streams.min():
-        return samples, 0.0
+    if streams.min() <= 0.0:
+        return samples, {"contention_exponent": 0.0, "disturbance": 0.0}
     kernels, seconds, network = _flat(samples)
+    guess = _quick_guess(kernels, seconds, network, seed)
+    alpha, delta = _total_fit(samples)
+    whole = np.bincount(network, weights=np.maximum(alpha * (guess - delta), 1e-9), minlength=len(samples))
+    totals, disturbed = np.array([s.total_s for s in samples]), np.array([s.disturbed for s in samples])
+    missed = np.log(totals / whole)
+    away = np.abs(missed - np.median(missed))
+    near = away <= 3.0 * np.median(away) + 1e-9
+    varying = [streams.max() >= _VARIES * streams.min(), float(np.ptp(disturbed)) >= _VARIES - 1.0]
+    columns = [np.log(streams) * varying[0], disturbed * varying[1], np.log(totals), np.ones(len(totals))]
+    slopes, *_ = np.linalg.lstsq(np.stack(columns, axis=1)[near], missed[near], rcond=None)
+    exponent, disturbance = (float(min(most, max(0.0, s))) for s, most in zip(slopes, _MOST_LEVELS, strict=False))
+    factors = (usual_level_s(samples) / streams) ** exponent * np.exp(-disturbance * disturbed)
+    return [
+        replace(s, total_s=s.total_s * factor, seconds=tuple(value * factor for value in s.seconds))
+        for s, factor in zip(samples, factors.tolist(), strict=True)
+    ], {"contention_exponent": exponent, "disturbance": disturbance}
+
+
+def _quick_guess(
+    kernels: Sequence[Kernel], seconds: Floats, network: npt.NDArray[np.int64], seed: int, among: Sequence[str] = ()
+) -> Floats:
+    """Each kernel's seconds by a quick fit that hadn't seen its network; of the groups ``among``, or of all."""
     guess = seconds.copy()
     for key, where in _groups(kernels).items():
         exact = np.array([kernels[i].key == key for i in where])
+        if not exact.any() or (among and key not in among):
+            continue
         own = [kernels[i] for i in where]
         base = _rooflines(own, _rates(own, seconds[where]))
         rows = np.array([row_of(kernel) for kernel in own])
         held = _held_out(rows, np.log(np.maximum(seconds[where], 1e-9) / base), network[where], seed, quick=True)
         guess[where[exact]] = (base * np.exp(held))[exact]
-    whole = np.bincount(network, weights=guess, minlength=len(samples))
-    missed = np.log(np.array([sample.total_s for sample in samples]) / whole)
-    near = np.abs(missed - np.median(missed)) <= 3.0 * np.median(np.abs(missed - np.median(missed))) + 1e-9
-    slope = float(np.polyfit(np.log(streams[near]), missed[near], 1)[0])
-    exponent = min(_MOST_CONTENTION, max(0.0, slope))
-    factors = (usual_level_s(samples) / streams) ** exponent
-    return [
-        replace(s, total_s=s.total_s * factor, seconds=tuple(value * factor for value in s.seconds))
-        for s, factor in zip(samples, factors.tolist(), strict=True)
-    ], exponent
+    return guess
+
+
+def _passed_s_per_byte(kernels: Sequence[Kernel], seconds: Floats, network: npt.NDArray[np.int64], seed: int) -> float:
+    """Seconds a byte of what an activation goes over once more: with so much taken out, kernels that do so are neither
+    slower nor faster than a fit of all says. A straight line through none and a tenth of their time finds it."""
+    passed = np.array([kernel.bytes_passed for kernel in kernels])
+    where = passed > 0.0
+    if where.sum() < _TREES_FROM:
+        return 0.0
+    keys = sorted({kernel.key for kernel in kernels if kernel.bytes_passed > 0.0})
+    step = float(0.1 * seconds[where].sum() / passed[where].sum())
+
+    def slower(per_byte: float) -> float:
+        rest = np.maximum(seconds - per_byte * passed, 0.1 * seconds)
+        guess = _quick_guess(kernels, rest, network, seed, keys)
+        return float(np.mean(np.log(rest[where] / guess[where])))
+
+    without, within = slower(0.0), slower(step)
+    if without - within < _TELLING:  # the trees tell them apart by themselves
+        return 0.0
+    return step * min(_MOST_STEPS, max(0.0, without / (without - within)))
 
 
 def _flat(samples: Sequence[NetSample]) -> tuple[list[Kernel], Floats, npt.NDArray[np.int64]]:
@@ -171,8 +216,8 @@ def _rates(kernels: Sequence[Kernel], seconds: Floats) -> Rates:
     """The roofline's three constants, by least squares in logarithms."""
     from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
-    flops = np.array([kernel.flops for kernel in kernels])
-    moved = np.array([kernel.bytes_moved for kernel in kernels])
+    flops = np.array([kernel.work for kernel in kernels])
+    moved = np.array([kernel.bytes_handled for kernel in kernels])
     target = np.log(np.maximum(seconds, 1e-9))
 
     def latency(theta: Floats) -> Floats:

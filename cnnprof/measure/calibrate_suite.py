@@ -21,7 +21,7 @@ from cnnprof.measure.synthetic import synthetic_network
 __all__ = ["MeasureNetwork", "looked_at", "network_of", "networks"]
 
 MeasureNetwork = Callable[[int, Graph, Clock], NetSample]
-_ODD_EVERY = 4
+_ODD_EVERY = 3
 
 
 def network_of(runner: str, seed: int, index: int) -> Graph:

@@ -60,7 +60,8 @@ def synthetic_network(seed: int, index: int, *, odd_widths: bool = False) -> Gra
 
 
 def _drawn(rng: random.Random, seed: int, index: int, odd_widths: bool) -> Graph:
-    motif = _TURNS[index % len(_TURNS)]
+    turns = _ODD_TURNS if odd_widths else _TURNS
+    motif = turns[index % len(turns)]
     style = Style(
         motif=motif,
         act=rng.choice(_ACTIVATIONS),
@@ -77,7 +78,7 @@ def _drawn(rng: random.Random, seed: int, index: int, odd_widths: bool) -> Graph
     )
     if odd_widths:
         style = replace(style, rounding=rng.choice((1, 2, 2, 6)))
-    wide = rng.random() < 0.15  # as the last stages of large networks are: many channels, few positions
+    wide = rng.random() < 0.25  # as the last stages of large networks are: many channels, few positions
     side = rng.choice((32, 48, 64, 96) if wide else (64, 96, 112, 128, 144, 160, 192, 208, 224, 240, 256, 288))
     batch = rng.choice((2, 4, 8, 16, 32)) if rng.random() < 0.25 else 1
     net = NetBuilder(f"{seed}-{index}-{motif}", (batch, 3, side, side))
@@ -94,7 +95,11 @@ def _drawn(rng: random.Random, seed: int, index: int, odd_widths: bool) -> Graph
     if rng.random() < 0.15 and math.prod(net.shape(x)[1:]) <= _LARGEST_FLAT:
         x = net.flatten(x)
     else:
-        x = net.flatten(net.squeeze(x, mean=style.mean_squeeze))
+        x = net.squeeze(x, mean=style.mean_squeeze)
+        if rng.random() < 0.25:  # a head of convolutions: all weights, one position
+            head = _round(width * rng.uniform(1, 4), style)
+            x = net.act(net.conv(x, min(head, 2 * _WIDEST), bias=True), style.act, in_place=style.in_place)
+        x = net.flatten(x)
     for _ in range(rng.choice((0, 0, 1, 2))):
         x = net.act(net.linear(x, rng.randint(128, 4096)), "relu", in_place=style.in_place)
     return net.done(net.linear(x, rng.randint(50, 1200)))
@@ -223,8 +228,10 @@ STYLES: dict[str, Motif] = {
 }  # fmt: skip
 
 
-# The two whose convolutions vary most come twice.
-_TURNS = (*STYLES, "grouped", "plain")
+# Those whose convolutions vary most come twice.
+_TURNS = (*STYLES, "grouped", "plain", "inverted")
+# Widths that fill no vector are rare but for networks of depthwise convolutions.
+_ODD_TURNS = (*STYLES, "inverted", "shuffled", "separable")
 
 # -- parts -----------------------------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.errors import SchemaError
 from cnnprof.ir import Graph
+from cnnprof.predict.features import FEATURES, apart_s, as_fitted, row_of
 from cnnprof.predict.heap import with_mapped
-from cnnprof.predict.kernels import FEATURES, Kernel, row_of
+from cnnprof.predict.kernels import Kernel
 from cnnprof.predict.lower import lower
 from cnnprof.predict.prediction import Interval, LayerPrediction, Prediction
 from cnnprof.predict.queue import in_queue
@@ -51,8 +52,7 @@ def rates_from(fit: Mapping[str, Any]) -> Rates:
 
 def kernel_times(device: CalibratedDevice, kernels: Sequence[Kernel]) -> list[tuple[float, str | None]]:
     """(seconds, key of the fit used) of each kernel; the key is None where nothing like it was calibrated."""
-    classes = device.data["classes"]
-    per_byte = float(device.data["total"].get("mapped_s_per_byte", 0.0))
+    classes, total = device.data["classes"], device.data["total"]
     keys = [_key(kernel, classes) for kernel in kernels]
     times: list[tuple[float, str | None]] = [(0.0, None)] * len(kernels)
     for key in set(keys):
@@ -63,7 +63,7 @@ def kernel_times(device: CalibratedDevice, kernels: Sequence[Kernel]) -> list[tu
         residual = np.clip(evaluate(fit["forests"], rows), low, high)
         for place, index in enumerate(where):
             base = roofline(kernels[index], rates_from(fit)).latency_s
-            times[index] = (base * math.exp(float(residual[place])) + per_byte * kernels[index].bytes_mapped, key)
+            times[index] = (base * math.exp(float(residual[place])) + apart_s(kernels[index], total), key)
     return times
 
 
@@ -106,7 +106,7 @@ def predict_calibrated(graph: Graph, device: CalibratedDevice, *, batch: int | N
     try:
         if lowering == "torch" and device.data["total"].get("mapped_s_per_byte"):
             kernels = with_mapped(graph, kernels, batch=samples / batch_of(graph))
-        return _predict(device, kernels, samples)
+        return _predict(device, as_fitted(kernels, int(device.data.get("kernel_model", 1))), samples)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise SchemaError(f"{device.name}: the device profile is damaged ({error})", "calibrate again") from None
 

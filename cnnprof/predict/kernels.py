@@ -1,4 +1,4 @@
-"""Kernels: what a runner executes, and the features that a latency model sees of each.
+"""Kernels: what a runner executes.
 
 A lowering pass (:mod:`cnnprof.predict.lower`) turns a Graph into kernels. A kernel covers one op or, where the
 runner fuses, several; its class says which family of code runs, its features how much that code has to do.
@@ -14,7 +14,7 @@ from typing import Any
 from cnnprof.analyses.complexity import LayerCost
 from cnnprof.ir import Graph, Op, Tensor
 
-__all__ = ["CLASSES", "FEATURES", "MATRIX_CLASSES", "RANGED", "Kernel", "class_of", "in_network", "kernel_of", "row_of"]
+__all__ = ["CLASSES", "MATRIX_CLASSES", "RECTIFIED", "Kernel", "class_of", "in_network", "kernel_of"]
 
 CLASSES = (
     *("conv_pointwise", "conv_dense", "conv_stem", "conv_depthwise", "conv_grouped", "conv_transpose"),
@@ -27,6 +27,8 @@ MATRIX_CLASSES = frozenset(
     {"conv_pointwise", "conv_dense", "conv_stem", "conv_grouped", "conv_transpose", "gemm", "matmul", "attention",
      "recurrent"}
 )  # fmt: skip
+
+RECTIFIED = "_rectified"  # ends the path of a pooling that finds zeros for negative values
 
 _BY_KIND: Mapping[str, str] = {
     **dict.fromkeys(("linear", "bilinear", "embedding_linear"), "gemm"),
@@ -64,21 +66,6 @@ _BY_KIND: Mapping[str, str] = {
     "resize": "resize",
 }  # fmt: skip
 
-# The residual model's inputs, in order (stored trees know them by their place: new ones go to the end). Those that may
-# lie outside the calibrated range come first; all logarithms of (1 + x) but the last six.
-RANGED = (
-    *("flops", "bytes_in", "bytes_weights", "bytes_out", "channels_in", "channels_out", "groups", "positions"),
-    *("taps", "stride", "batch"),
-)
-FEATURES = (
-    *RANGED,
-    *("aligned", "channels_last", "fused"),
-    *("channels_in_divisor", "channels_out_divisor", "bytes_network"),
-)
-# Of what a network touches in one pass, no cache holds anything to the next beyond this much.
-_CACHED_BYTES = 32 << 20
-_VECTOR = 32  # no vector has more elements
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
@@ -87,6 +74,10 @@ class Kernel:
     ``channels_in`` and ``channels_out`` are per group; ``positions`` the output's spatial size, ``taps`` the
     kernel's; ``stride`` the product over axes. ``path`` distinguishes code paths within a class.
     ``bytes_mapped``: memory that the system has to map anew for it (:mod:`cnnprof.predict.heap`), no feature.
+    ``bytes_passed``: of its result, what a fused activation goes over once more; no feature either.
+    ``slowdown``: how many times as long as in the best of its class a FLOP takes for how the code is written, and
+    ``bytes_expanded``: copying within the kernel, in bytes that a plain copy moves meanwhile. The time model counts
+    them (:attr:`work`, :attr:`bytes_handled`), FLOPs and traffic as they are shown don't.
     ``bytes_network``: what its whole network touches in one pass, where that is known to matter (else 0): the weights
     of a small network are still in the cache when they are read again.
     ``known`` is False where the op's work isn't known: only its traffic counts then.
@@ -100,6 +91,9 @@ class Kernel:
     bytes_weights: float = 0.0
     bytes_out: float = 0.0
     bytes_mapped: float = 0.0
+    bytes_passed: float = 0.0
+    bytes_expanded: float = 0.0
+    slowdown: float = 1.0
     bytes_network: float = 0.0
     channels_in: int = 1
     channels_out: int = 1
@@ -115,6 +109,16 @@ class Kernel:
     @property
     def bytes_moved(self) -> float:
         return self.bytes_in + self.bytes_weights + self.bytes_out
+
+    @property
+    def work(self) -> float:
+        """FLOPs that the best of its class does in its time."""
+        return self.flops * self.slowdown
+
+    @property
+    def bytes_handled(self) -> float:
+        """Traffic and what is copied within."""
+        return self.bytes_moved + self.bytes_expanded
 
     @property
     def intensity(self) -> float | None:
@@ -135,33 +139,11 @@ class Kernel:
             flops=self.flops * batch,
             bytes_in=self.bytes_in * batch * width,
             bytes_out=self.bytes_out * batch * width,
+            bytes_passed=self.bytes_passed * batch * width,
+            bytes_expanded=self.bytes_expanded * batch * width,
             bytes_weights=self.bytes_weights * width,
             batch=max(1, round(self.batch * batch)),
         )
-
-
-def row_of(kernel: Kernel) -> list[float]:
-    """The features of :data:`FEATURES`, as the residual model takes them."""
-    # A product with weights has as many rows as there are samples and positions: it doesn't know one from the other.
-    positions, batch = (
-        (kernel.positions * kernel.batch, 1) if kernel.cls == "gemm" else (kernel.positions, kernel.batch)
-    )
-    logs = (
-        *(kernel.flops, kernel.bytes_in, kernel.bytes_weights, kernel.bytes_out, kernel.channels_in),
-        *(kernel.channels_out, kernel.groups, positions, kernel.taps, kernel.stride, batch),
-    )
-    aligned = kernel.channels_in % 16 == 0 and kernel.channels_out % 16 == 0
-    return [
-        *(math.log1p(value) for value in logs),
-        *(float(aligned), float(kernel.channels_last), float(len(kernel.ops))),
-        *(_divisor(kernel.channels_in), _divisor(kernel.channels_out)),
-        math.log1p(min(kernel.bytes_network, _CACHED_BYTES)),
-    ]
-
-
-def _divisor(channels: int) -> float:
-    """The largest power of two that divides ``channels``: how wide the vectors can be that hold nothing else."""
-    return float(min(_VECTOR, channels & -channels))
 
 
 def in_network(kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:

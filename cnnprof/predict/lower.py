@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from cnnprof.analyses.complexity import Complexity, complexity
 from cnnprof.errors import UsageError
 from cnnprof.ir import Graph, Op
-from cnnprof.predict.kernels import Kernel, kernel_of
+from cnnprof.predict.kernels import RECTIFIED, Kernel, kernel_of
 
 __all__ = ["RUNNERS", "Chain", "Policy", "fuse", "lower"]
 
@@ -65,7 +65,21 @@ RUNNERS = ("torch", "fused", "onnxruntime")
 
 def _single(graph: Graph, costs: Complexity) -> Iterator[Kernel]:
     for op, cost in zip(graph.ops, costs.rows, strict=True):
-        yield kernel_of(graph, op, cost)
+        kernel = kernel_of(graph, op, cost)
+        # Its comparison is a branch: of values half of which are zero, the next is rarely the largest yet.
+        if op.kind == "max_pool" and _rectified(graph, op.inputs[0]):
+            kernel = replace(kernel, path=f"{kernel.path}{RECTIFIED}")
+        yield kernel
+
+
+def _rectified(graph: Graph, name: str | None) -> bool:
+    """Whether negative values of ``name`` have been made zeros, of its parts where it is put together."""
+    op = graph.producer.get(name or "")
+    if op is None:
+        return False
+    if op.kind == "concat":
+        return all(_rectified(graph, part) for part in op.present_inputs)
+    return op.kind in ("relu", "clip")
 
 
 def fuse(graph: Graph, costs: Complexity, policy: Policy, *, latest_first: bool = True) -> tuple[Kernel, ...]:

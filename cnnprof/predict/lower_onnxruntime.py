@@ -23,6 +23,15 @@ from cnnprof.predict.onnxruntime_nodes import NHWC, Node, nodes_of
 __all__ = ["BLOCK", "Placed", "block_of", "lower_onnxruntime", "place"]
 
 BLOCK = 8  # channels a block holds with AVX2; 16 with AVX-512
+# A blocked convolution applies ReLU as it writes; these go over each row of its result once more.
+_PASSING = frozenset({"clip", "leaky_relu"})
+# Its innermost loop takes four blocks of output channels at once. What is left over as one, two or three loads more
+# for a multiplication: so many times as long (seen of onnxruntime 1.32's FMA3 code).
+_SET = 4
+_LEFT_OVER = {0: 1.0, 1: 1.8, 2: 1.3, 3: 1.0}
+# Without blocks the windows are written out first. A row's elements go by vectors, strided ones one by one, and every
+# row has a beginning: (bytes copied for each, elements' worth of the beginning of a row).
+_CONTIGUOUS, _STRIDED = (1, 32), (4, 16)
 
 
 def block_of(lowering: str) -> int:
@@ -85,8 +94,8 @@ def _placed(graph: Graph, costs: dict[str, LayerCost], node: Node, block: int, o
         path=_path(graph, node, head),
         cls=_class(node, head),
     )
-    if node.blocked and head.cls.startswith("conv"):
-        kernel = _padded(kernel, block)
+    if head.cls.startswith("conv"):
+        kernel = _in_blocks(kernel, node, block) if node.blocked else _expanded(kernel, node, graph)
     makes = tuple(name for op in every for name in op.present_outputs)
     if node.kind == "transpose":
         return Placed(kernel=kernel, makes=(node.output, *makes), reorders="transpose")
@@ -115,10 +124,34 @@ def _path(graph: Graph, node: Node, head: Kernel) -> str:
     return node.kind if node.kind in ("quick_gelu", "split") else head.path.removesuffix("_in_place")
 
 
-def _padded(kernel: Kernel, block: int) -> Kernel:
+def _in_blocks(kernel: Kernel, node: Node, block: int) -> Kernel:
     """A blocked convolution computes whole blocks of output channels."""
     outer = kernel.channels_out * kernel.groups
-    return replace(kernel, flops=kernel.flops * (-(-outer // block) * block) / outer)
+    blocks = -(-kernel.channels_out // block)
+    over = blocks % _SET
+    depthwise = kernel.cls == "conv_depthwise"  # a loop of its own
+    return replace(
+        kernel,
+        flops=kernel.flops * (-(-outer // block) * block) / outer,
+        slowdown=1.0 if depthwise else (blocks - over + _LEFT_OVER[over] * over) / blocks,
+        bytes_passed=kernel.bytes_out if node.activation in _PASSING else 0.0,
+    )
+
+
+def _expanded(kernel: Kernel, node: Node, graph: Graph) -> Kernel:
+    """Any other writes its windows out and multiplies matrices, unless they are the matrix."""
+    if kernel.taps * kernel.stride == 1:
+        return kernel
+    shape, strides = graph.tensors[node.head.present_outputs[0]].shape or (1,), node.head.attributes.get("stride", ())
+    each, beginning = _STRIDED if strides and strides[-1] > 1 else _CONTIGUOUS
+    windows = _bytes(graph, node.head.present_inputs[0]) / max(1, math.prod(_spatial(graph, node)))
+    return replace(
+        kernel, bytes_expanded=windows * kernel.taps * kernel.positions * (each + beginning / max(1, shape[-1]))
+    )
+
+
+def _spatial(graph: Graph, node: Node) -> tuple[int, ...]:
+    return (graph.tensors[node.head.present_inputs[0]].shape or ())[2:]
 
 
 def _reorder(graph: Graph, node: Node) -> Placed:

@@ -59,7 +59,7 @@ def roofline(kernel: Kernel, rates: Rates) -> Parts:
     for channels, half in ((kernel.channels_in, rates.half_in), (kernel.channels_out, rates.half_out)):
         width *= channels / (channels + half)
     return Parts(
-        compute_s=kernel.flops / (rates.flops_per_s * width) if rates.flops_per_s else 0.0,
+        compute_s=kernel.work / (rates.flops_per_s * width) if rates.flops_per_s else 0.0,
         memory_s=_memory_s(kernel, rates),
         overhead_s=rates.overhead_s,
         exponent=rates.exponent,
@@ -70,7 +70,7 @@ def roofline(kernel: Kernel, rates: Rates) -> Parts:
 def _memory_s(kernel: Kernel, rates: Rates) -> float:
     if not rates.bytes_per_s:
         return 0.0
-    activations = (kernel.bytes_in + kernel.bytes_out) / rates.bytes_per_s
+    activations = (kernel.bytes_in + kernel.bytes_expanded + kernel.bytes_out) / rates.bytes_per_s
     return activations + kernel.bytes_weights / (rates.weight_bytes_per_s or rates.bytes_per_s)
 
 

@@ -20,6 +20,7 @@ from cnnprof.measure.onnxruntime_kernels import kernel_of_nodes, keys_of
 from cnnprof.measure.onnxruntime_map import covered
 from cnnprof.measure.synthetic_build import NetBuilder
 from cnnprof.measure.synthetic_onnx import random_weights, synthetic_model
+from cnnprof.predict.kernels import Kernel
 from cnnprof.predict.lower import lower
 from cnnprof.predict.lower_onnxruntime import block_of, lower_onnxruntime, place
 
@@ -127,6 +128,59 @@ def test_layouts_by_hand() -> None:
     assert one(lambda n, x: n.squeeze(n.conv(x, 20)), 16)[-2:] == [OUT, ("reduce", "global_average_pool")]
     assert one(lambda n, x: n.squeeze(n.conv(x, 24), mean=True), 16)[-2:] == [OUT, ("reduce", "reduce_mean")]
     assert one(lambda n, x: n.conv(n.act(n.conv(x, 24), "silu"), 16), 16)[2] == ("activation_exp", "quick_gelu")
+
+
+def conv_of(build: Callable[[NetBuilder, str], str], channels: int, batch: int = 1) -> Kernel:
+    """The first convolution of a network of one input with ``channels`` channels of 28 x 28."""
+    net = NetBuilder("one", (batch, channels, 28, 28))
+    graph = load_again(net.done(build(net, net.input)))
+    return next(k for k in lower_onnxruntime(graph, complexity(graph)) if k.cls.startswith("conv"))
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "slowdown"),
+    [
+        (8, 1, 1.8), (16, 1, 1.3), (24, 1, 1.0), (32, 1, 1.0),
+        (40, 1, (4 + 1.8) / 5), (48, 1, (4 + 2 * 1.3) / 6),
+        (20, 1, 1.0),  # three blocks, the last filled up
+        (32, 4, 1.8), (32, 32, 1.0),
+    ],
+)  # fmt: skip
+def test_a_set_of_few_blocks_is_slow(channels: int, groups: int, slowdown: float) -> None:
+    kernel = conv_of(lambda n, x: n.conv(x, channels, 3, 1, groups), 32)
+    assert kernel.path == "blocked" and kernel.bytes_expanded == 0.0
+    assert kernel.slowdown == pytest.approx(slowdown)
+    assert kernel.work == kernel.flops * kernel.slowdown
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "groups", "copied"),
+    [
+        (3, 1, 1, 10 * 9 * 784 * (1 + 32 / 28)), (3, 2, 1, 10 * 9 * 196 * (4 + 16 / 14)),
+        (3, 1, 2, 10 * 9 * 784 * (1 + 32 / 28)), (1, 2, 1, 10 * 196 * (4 + 16 / 14)), (1, 1, 1, 0),
+    ],
+)  # fmt: skip
+def test_windows_written_out_are_copied(size: int, stride: int, groups: int, copied: float) -> None:
+    kernel = conv_of(lambda n, x: n.conv(x, 16, size, stride, groups), 10, batch=2)
+    assert (kernel.path, kernel.slowdown) == ("im2col", 1.0)
+    assert kernel.bytes_expanded == pytest.approx(2 * 4 * copied)
+    assert kernel.bytes_handled == kernel.bytes_moved + kernel.bytes_expanded
+    assert kernel.scaled(batch=2.0, width=0.5).bytes_expanded == kernel.bytes_expanded
+
+
+@pytest.mark.parametrize(
+    ("act", "channels", "passed"),
+    [
+        ("relu", 24, 0), ("relu6", 24, 24 * 28 * 28 * 4), ("leaky_relu", 24, 24 * 28 * 28 * 4),
+        ("relu6", 10, 0),  # no block of channels: the product is followed by a pass whatever the activation
+    ],
+)  # fmt: skip
+def test_a_clip_goes_over_the_result_again(act: str, channels: int, passed: int) -> None:
+    net = NetBuilder("one", (2, 16, 28, 28))
+    graph = load_again(net.done(net.act(net.conv(net.input, channels, 3, 1, 2 if channels == 10 else 1), act)))
+    convs = [k for k in lower_onnxruntime(graph, complexity(graph)) if k.cls.startswith("conv")]
+    assert [kernel.bytes_passed for kernel in convs] == [2 * passed]
+    assert convs[0].scaled(batch=3.0, width=0.5).bytes_passed == 3 * passed
 
 
 def test_every_op_is_in_one_kernel_and_flops_are_whole() -> None:

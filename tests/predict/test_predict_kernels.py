@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
+
 from cnnprof.ir import Graph, GraphBuilder, ModelSource, Op, Role, Tensor
-from cnnprof.predict.kernels import FEATURES, Kernel, in_network, row_of
+from cnnprof.measure.synthetic_build import NetBuilder
+from cnnprof.predict.features import FEATURES, KERNEL_MODEL, as_fitted, row_of
+from cnnprof.predict.kernels import Kernel, in_network
 from cnnprof.predict.lower import lower
+from cnnprof.predict.roofline import Rates, roofline
 from cnnprof.predict.scale import at
 
 _CONV = Kernel(name="c", ops=("c",), cls="conv_dense")
@@ -24,6 +29,38 @@ def test_what_divides_the_channels() -> None:
     assert (features["channels_in_divisor"], features["channels_out_divisor"]) == (8.0, 32.0)
     odd = dict(zip(FEATURES, row_of(replace(_CONV, channels_in=3, channels_out=128)), strict=True))
     assert (odd["channels_in_divisor"], odd["channels_out_divisor"]) == (1.0, 32.0)
+
+
+def test_a_fit_of_before_sees_work_and_traffic_alone() -> None:
+    """The roofline and the features are those of a kernel without; a fit of today counts both."""
+    plain = replace(_CONV, flops=1e6, bytes_in=1e3, bytes_weights=1e3, bytes_out=1e3)
+    slow = replace(plain, slowdown=1.5, bytes_expanded=500.0)
+    assert as_fitted([slow], 1) == (plain,) and as_fitted([slow], KERNEL_MODEL) == (slow,)
+    features = dict(zip(FEATURES, row_of(slow), strict=True))
+    assert (features["flops"], features["bytes_in"]) == (math.log1p(1.5e6), math.log1p(1500.0))
+    rates = Rates(flops_per_s=1e9, bytes_per_s=1e6, overhead_s=0.0)
+    assert roofline(slow, rates).compute_s == pytest.approx(1.5e-3)
+    assert roofline(slow, rates).memory_s == pytest.approx(3.5e-3)
+    assert slow.intensity == plain.intensity == 1e6 / 3e3
+
+
+def test_a_pooling_of_zeros_is_another_kernel() -> None:
+    """After ReLU and ReLU6, also where two of them are put together; not after SiLU, for onnxruntime or an old fit."""
+
+    def pool_of(*acts: str) -> tuple[str, Graph]:
+        net = NetBuilder("one", (1, 8, 8, 8))
+        parts = [net.act(net.conv(net.input, 8), act) for act in acts]
+        graph = net.done(net.pool(net.concat(*parts) if len(parts) > 1 else parts[0], "max_pool"))
+        return next(kernel.key for kernel in lower(graph, "torch") if kernel.cls == "pool"), graph
+
+    assert [pool_of(act)[0] for act in ("relu", "clip", "silu")] == [
+        "pool/max_pool_rectified", "pool/max_pool_rectified", "pool/max_pool",
+    ]  # fmt: skip
+    assert pool_of("relu", "clip")[0] == "pool/max_pool_rectified"
+    assert pool_of("relu", "silu")[0] == "pool/max_pool"
+    graph = pool_of("relu")[1]
+    assert "rectified" not in "".join(kernel.path for kernel in lower(graph, "onnxruntime"))
+    assert [kernel.path for kernel in as_fitted(lower(graph, "torch"), 1) if kernel.cls == "pool"] == ["max_pool"]
 
 
 def test_a_network_beyond_any_cache_is_like_another() -> None:
