@@ -24,10 +24,12 @@ _LEAST = 8  # samples of a class or path that make a fit
 _TREES_FROM = 40  # below this many samples a class has its roofline alone
 _EXPONENT = 4.0
 _BAGGED = 24
-_VARIES = 1.1  # the copying between its least and its most, from which on it explains something
+# The copying between its least and its most from which on it explains something; so much more the share of disturbed
+# runs has to vary.
+_VARIES = 1.1
 _MOST_LEVELS = (0.5, 0.3)  # of the exponents of contention and of disturbance
-_TELLING = 0.02
-_MOST_STEPS = 5.0
+_TELLING = 0.02  # of the tenth that a step takes from a kernel, what has to show
+_MOST_STEPS = 5.0  # half of the time
 _BATCHES = 5  # folds, by network, for residuals that no fit has seen
 GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (None, 0.8), "drift": (None, 0.05)}
 
@@ -90,17 +92,18 @@ def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[Net
     Both are what explains best how far networks are from a fit that hasn't seen them, larger networks apart, which are
     disturbed more often. Nothing changes where nobody looked, or what was seen hardly varies."""
     streams = np.array([sample.stream_s for sample in samples])
-    if streams.min() <= 0.0:
+    disturbed = np.array([sample.disturbed for sample in samples])
+    varying = [streams.max() >= _VARIES * streams.min(), float(np.ptp(disturbed)) >= _VARIES - 1.0]
+    if streams.min() <= 0.0 or not any(varying):
         return samples, {"contention_exponent": 0.0, "disturbance": 0.0}
     kernels, seconds, network = _flat(samples)
     guess = _quick_guess(kernels, seconds, network, seed)
     alpha, delta = _total_fit(samples)
     whole = np.bincount(network, weights=np.maximum(alpha * (guess - delta), 1e-9), minlength=len(samples))
-    totals, disturbed = np.array([s.total_s for s in samples]), np.array([s.disturbed for s in samples])
+    totals = np.array([sample.total_s for sample in samples])
     missed = np.log(totals / whole)
     away = np.abs(missed - np.median(missed))
     near = away <= 3.0 * np.median(away) + 1e-9
-    varying = [streams.max() >= _VARIES * streams.min(), float(np.ptp(disturbed)) >= _VARIES - 1.0]
     columns = [np.log(streams) * varying[0], disturbed * varying[1], np.log(totals), np.ones(len(totals))]
     slopes, *_ = np.linalg.lstsq(np.stack(columns, axis=1)[near], missed[near], rcond=None)
     exponent, disturbance = (float(min(most, max(0.0, s))) for s, most in zip(slopes, _MOST_LEVELS, strict=False))
