@@ -73,7 +73,8 @@ def _single(graph: Graph, costs: Complexity) -> Iterator[Kernel]:
 
 
 def _rectified(graph: Graph, name: str | None) -> bool:
-    """Whether negative values of ``name`` have been made zeros, of its parts where it is put together."""
+    """Whether negative values of ``name`` have been made zeros, of its parts where it is put together. A clip is taken
+    for ReLU6: a graph doesn't keep its bounds."""
     op = graph.producer.get(name or "")
     if op is None:
         return False

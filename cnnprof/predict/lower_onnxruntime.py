@@ -30,7 +30,7 @@ _PASSING = frozenset({"clip", "leaky_relu"})
 _SET = 4
 _LEFT_OVER = {0: 1.0, 1: 1.8, 2: 1.3, 3: 1.0}
 # Without blocks the windows are written out first. A row's elements go by vectors, strided ones one by one, and every
-# row has a beginning: (bytes copied for each, elements' worth of the beginning of a row).
+# row has a beginning: (time of one element, time of a row's beginning), in elements that go by vectors.
 _CONTIGUOUS, _STRIDED = (1, 32), (4, 16)
 
 
@@ -144,14 +144,11 @@ def _expanded(kernel: Kernel, node: Node, graph: Graph) -> Kernel:
         return kernel
     shape, strides = graph.tensors[node.head.present_outputs[0]].shape or (1,), node.head.attributes.get("stride", ())
     each, beginning = _STRIDED if strides and strides[-1] > 1 else _CONTIGUOUS
-    windows = _bytes(graph, node.head.present_inputs[0]) / max(1, math.prod(_spatial(graph, node)))
+    source = node.head.present_inputs[0]
+    windows = _bytes(graph, source) / max(1, math.prod((graph.tensors[source].shape or ())[2:]))
     return replace(
         kernel, bytes_expanded=windows * kernel.taps * kernel.positions * (each + beginning / max(1, shape[-1]))
     )
-
-
-def _spatial(graph: Graph, node: Node) -> tuple[int, ...]:
-    return (graph.tensors[node.head.present_inputs[0]].shape or ())[2:]
 
 
 def _reorder(graph: Graph, node: Node) -> Placed:

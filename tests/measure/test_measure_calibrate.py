@@ -319,7 +319,7 @@ def test_who_was_at_work_beside_is_taken_out_too(
 def test_what_every_byte_costs_alike_is_taken_out_and_put_back(
     samples: list[NetSample], profile: CalibratedDevice
 ) -> None:
-    """One network in two has convolutions that go over their result once more, at 0.5 ns a byte."""
+    """Every kernel of one network in two goes over its result once more, at 0.5 ns a byte."""
     passing = [
         replace(
             sample,
