@@ -83,10 +83,12 @@ def calibrate(
     progress: Callable[[float, int], None] | None = None,
     anchor: Callable[[], object] = fixed_work,
     about: Mapping[str, Any] | None = None,
+    fit: Callable[..., dict[str, Any]] = fit_profile,
 ) -> Calibration:
     """Measure until ``budget_s`` seconds of the clock have passed, then fit and save.
 
-    ``anchor`` is the workload that shows drift, ``about`` replaces what the profile says of hardware and versions.
+    ``anchor`` is the workload that shows drift, ``about`` replaces what the profile says of hardware and versions,
+    ``fit`` stands in for :func:`~cnnprof.measure.calibrate_fit.fit_profile`.
     Raises :class:`DeviceError` for a device that can't be calibrated here, :class:`UsageError` for options that
     don't fit, :class:`~cnnprof.errors.CnnprofError` if too few networks were measured.
     """
@@ -144,7 +146,7 @@ def calibrate(
     suite = index
     anchor_s = [one.cpu_s for one in anchors]
     samples = undisturbed(samples)
-    fitted = fit_profile(samples, seed=seed, mapped_s_per_byte=mapped)
+    fitted = fit(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
         {
             "name": key,

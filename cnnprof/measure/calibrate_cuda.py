@@ -1,8 +1,9 @@
 """Synthetic networks on CUDA, eager, and as CUDA graphs beside: one run of the suite makes two profiles.
 
-Totals are by events, from an idle device to an idle device; a kernel's time is the profiler's. An eager run is a queue
-that the host fills (:mod:`cnnprof.predict.queue`): what each class costs the host is fitted on the totals
-(:mod:`cnnprof.measure.queue_fit`). A graph's replay waits for nobody: its total is near the kernels' sum.
+Totals are by events, from an idle device to an idle device; a kernel's time is the profiler's, in a process of its own:
+once a profiler has looked, launching takes a third longer for as long as the process lives (seen on an H200). An eager
+run is a queue that the host fills (:mod:`cnnprof.predict.queue`): what each class costs the host is fitted on the
+totals (:mod:`cnnprof.measure.queue_fit`). A graph's replay waits for nobody: its total is near the kernels' sum.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,16 +28,18 @@ from cnnprof.frontends.torch.trace import trace
 from cnnprof.ir import Graph
 from cnnprof.measure.calibrate import Calibration, calibrate, keep
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
+from cnnprof.measure.calibrate_suite import network_of
 from cnnprof.measure.clock import Clock
 from cnnprof.measure.cuda import Cuda, CudaClock, CudaFacts, graph_replay_s
 from cnnprof.measure.cuda_torch import TorchCuda, anchor_on
+from cnnprof.measure.fresh import in_standing_process
 from cnnprof.measure.gpu_trace import seconds_by_op
-from cnnprof.measure.profiler_torch import Profiled, profiled
+from cnnprof.measure.profiler_torch import profiled
 from cnnprof.measure.queue_fit import fit_queue, queue_errors
 from cnnprof.measure.runner_torch import two_ways
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
-from cnnprof.measure.session import take_sample
-from cnnprof.measure.statistics import Sample, total_s
+from cnnprof.measure.session import Plan, take_visit
+from cnnprof.measure.statistics import total_s
 from cnnprof.measure.synthetic_torch import SyntheticModule
 from cnnprof.predict.calibrated import effective_kernels
 from cnnprof.predict.lower import lower
@@ -42,8 +48,10 @@ from cnnprof.predict.queue import in_queue
 __all__ = ["GRAPH_RUNNER", "CudaNetworks", "calibrate_cuda", "cuda_profile_name"]
 
 GRAPH_RUNNER = "torch-cuda-graph"
-_LEAST_RUNS = 15
+Run = Callable[[], object]
+_LEAST_RUNS = 12
 _LEAST_S = 0.05
+_LONGEST_S = 1.0  # of plain runs: then those beside a neighbour of the host's have to do
 _PASSES = 7
 _LEAST_KERNEL_S = 1e-8  # a view has no kernel; fits are in logarithms
 _WARM_S = 0.5  # a GPU's clock needs that long to go up
@@ -57,17 +65,23 @@ def cuda_profile_name(facts: CudaFacts) -> str:
     return f"{gpu}-driver-{facts.driver}-torch-{torch.__version__}-float32".replace("+", "_").replace(" ", "-")
 
 
+KernelSeconds = Callable[[int, Graph], Mapping[str, float] | None]
+
+
 class CudaNetworks:
     """Measures one network after the other; keeps what they are as CUDA graphs in ``graphs`` (those that can be
-    captured). ``kept`` is called with these whenever there's a new one."""
+    captured). ``kept`` is called with these whenever there's a new one; ``kernel_seconds`` stands in for
+    :func:`kernel_seconds` on this device."""
 
     def __init__(
         self,
         cuda: Cuda,
         graphs: Sequence[NetSample] = (),
         kept: Callable[[Sequence[NetSample]], None] = lambda _samples: None,
+        kernel_seconds: KernelSeconds | None = None,
     ) -> None:
         self._cuda, self._kept = cuda, kept
+        self._kernel_seconds = kernel_seconds or partial(_kernel_seconds, cuda)
         self.graphs: list[NetSample] = list(graphs)
 
     def __call__(self, index: int, graph: Graph, clock: Clock) -> NetSample:
@@ -75,41 +89,27 @@ class CudaNetworks:
         try:
             return self._measured(index, graph, clock)
         except RuntimeError as error:
-            raise DeviceError(
-                f"calibrate: network {graph.source.name} failed on CUDA: {first_line(error)}",
-                "make room on the device, then go on with --resume",
-            ) from error
+            raise _failed(graph, error) from error
 
     def _measured(self, index: int, graph: Graph, clock: Clock) -> NetSample:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(index)
-            module = SyntheticModule(graph).eval()
-            shape = graph.tensors[graph.inputs[0]].shape or ()
-            x = torch.rand(shape)
-        traced = trace(module, [shape])
+        traced, run, _ = _built(self._cuda, index, graph)
         kernels = lower(traced, "torch")
-        run, watched = two_ways(self._cuda.put(module), self._cuda.put(x))
-        run()
-        run()
-        samples: list[Sample] = []
-        began = clock.wall_s()
-        while len(samples) < _LEAST_RUNS or clock.wall_s() - began < _LEAST_S:
-            samples.append(take_sample(run, clock))
-        found = profiled(traced, self._cuda.profiler, plain=run, watched=watched, passes=_PASSES)
-        if not found.seen:
+        plan = Plan(samples=_LEAST_RUNS, seconds=_LEAST_S, longest_s=_LONGEST_S, fewest=_LEAST_RUNS)
+        samples = take_visit(run, clock, plan)
+        replay = graph_replay_s(self._cuda, run)
+        seconds = self._kernel_seconds(index, graph)
+        if seconds is None:
             raise DeviceError(
                 "calibrate: the profiler saw no kernels on CUDA",
                 "let the process use CUPTI (in a container: --cap-add SYS_ADMIN, or the driver's own setting)",
             )
-        names = [op.name for op in traced.ops]
         eager = NetSample(
             network=index,
             total_s=total_s(samples, single_thread=False),
             disturbed=sum(sample.disturbed for sample in samples) / len(samples),
             kernels=kernels,
-            seconds=_seconds(found, names, [kernel.name for kernel in kernels]),
+            seconds=tuple(seconds[kernel.name] for kernel in kernels),
         )
-        replay = graph_replay_s(self._cuda, run)
         if replay is not None:
             # A network may be measured a second time: the later one counts.
             self.graphs = [sample for sample in self.graphs if sample.network != index]
@@ -118,13 +118,64 @@ class CudaNetworks:
         return eager
 
 
-def _seconds(found: Profiled, ops: Sequence[str], names: Sequence[str]) -> tuple[float, ...]:
-    """Kernel seconds by kernel of the lowering, the medians over passes."""
+def _built(cuda: Cuda, index: int, graph: Graph) -> tuple[Graph, Run, Run]:
+    """(as traced, its runs as :func:`two_ways` gives them) of network ``index`` on the device, run twice before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(index)
+        module = SyntheticModule(graph).eval()
+        shape = graph.tensors[graph.inputs[0]].shape or ()
+        x = torch.rand(shape)
+    traced = trace(module, [shape])
+    run, watched = two_ways(cuda.put(module), cuda.put(x))
+    run()
+    run()
+    return traced, run, watched
+
+
+def _failed(graph: Graph, error: RuntimeError) -> DeviceError:
+    return DeviceError(
+        f"calibrate: network {graph.source.name} failed on CUDA: {first_line(error)}",
+        "make room on the device, then go on with --resume",
+    )
+
+
+def _kernel_seconds(cuda: Cuda, index: int, graph: Graph) -> Mapping[str, float] | None:
+    """Kernel seconds by op, the medians over passes; None where the profiler saw none."""
+    traced, run, watched = _built(cuda, index, graph)
+    found = profiled(traced, cuda.profiler, plain=run, watched=watched, passes=_PASSES)
+    if not found.seen:
+        return None
     rows = []
+    ops = [op.name for op in traced.ops]
     for one in found.passes:
         own = [kernel.duration_ns * 1e-9 for kernel in one.kernels]
         rows.append(seconds_by_op(one.kernels, own, found.owners, ops)[0])
-    return tuple(max(statistics.median(row[name] for row in rows), _LEAST_KERNEL_S) for name in names)
+    return {op: max(statistics.median(row[op] for row in rows), _LEAST_KERNEL_S) for op in ops}
+
+
+def _kernel_seconds_of(seed: int, index: int) -> Mapping[str, float] | None:
+    """The same in a process that looks at kernels alone: it finds the network by its place in the suite."""
+    graph = network_of("torch", seed, index)
+    try:
+        return _kernel_seconds(_torch_cuda(), index, graph)
+    except RuntimeError as error:
+        raise _failed(graph, error) from error
+
+
+@cache
+def _torch_cuda() -> TorchCuda:
+    return TorchCuda()
+
+
+@contextmanager
+def _kernels_apart(cuda: Cuda, seed: int) -> Iterator[KernelSeconds | None]:
+    """:func:`_kernel_seconds` in a process of its own; None on a device that isn't real: it has no profiler that
+    slows it down."""
+    if not cuda.on_hardware:
+        yield None
+        return
+    with in_standing_process() as call:
+        yield lambda index, _graph: call(_kernel_seconds_of, seed, index)
 
 
 def calibrate_cuda(
@@ -148,27 +199,47 @@ def calibrate_cuda(
     cuda = cuda or TorchCuda()
     facts = cuda.facts()
     key = name or cuda_profile_name(facts)
-    partial = samples_path(f"{key}-graph.partial")
-    before = from_csv(partial.read_text("utf-8"), origin=str(partial)) if resume and partial.exists() else ()
-    networks = CudaNetworks(cuda, before, lambda samples: keep(partial.name, samples))
-    anchor = anchor_on(cuda)
-    clock = CudaClock(cuda.events)
-    began = clock.wall_s()
-    for _ in range(_WARM_RUNS):
-        anchor()
-        if clock.wall_s() - began >= _WARM_S:
-            break
-    versions = {**facts.versions(), "cnnprof": __version__}
-    result = calibrate(
-        runner=runner, device="cuda", threads=threads, budget_s=budget_s, seed=seed, name=key, resume=resume,
-        clock=clock, measure_network=networks, progress=progress, anchor=anchor,
-        about={"hardware": facts.hardware(), "versions": versions},
-    )  # fmt: skip
-    graph = _graph_profile(result.profile, networks.graphs, seed)
-    partial.unlink(missing_ok=True)
+    partial_graphs = samples_path(f"{key}-graph.partial")
+    resumed = resume and partial_graphs.exists()
+    before = from_csv(partial_graphs.read_text("utf-8"), origin=str(partial_graphs)) if resumed else ()
+    with _kernels_apart(cuda, seed) as kernel_seconds:
+        networks = CudaNetworks(
+            cuda, before, lambda samples: keep(partial_graphs.name, samples), kernel_seconds=kernel_seconds
+        )
+        anchor = anchor_on(cuda)
+        clock = CudaClock(cuda.events, on_hardware=cuda.on_hardware)
+        began = clock.wall_s()
+        for _ in range(_WARM_RUNS):
+            anchor()
+            if clock.wall_s() - began >= _WARM_S:
+                break
+        fits = _Fits(networks)
+        result = calibrate(
+            runner=runner, device="cuda", threads=threads, budget_s=budget_s, seed=seed, name=key, resume=resume,
+            clock=clock, measure_network=networks, progress=progress, anchor=anchor, fit=fits,
+            about={"hardware": facts.hardware(), "versions": {**facts.versions(), "cnnprof": __version__}},
+        )  # fmt: skip
+    graph = _graph_profile(result.profile, networks.graphs, fits.of_graphs)
+    partial_graphs.unlink(missing_ok=True)
     eager = _queued(result.profile, result.samples, graph)
     save_profile(eager, to_csv(result.samples))
     return replace(result, profile=eager, graph=graph)
+
+
+class _Fits:
+    """One fit for both profiles, on the networks as graphs: kernels are the same, and an eager run's total is fitted
+    as a queue. Where too few could be captured, on the eager ones (``of_graphs`` is None then)."""
+
+    def __init__(self, networks: CudaNetworks) -> None:
+        self._networks = networks
+        self.of_graphs: dict[str, Any] | None = None
+
+    def __call__(self, samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: float) -> dict[str, Any]:
+        try:
+            self.of_graphs = fit_profile(self._networks.graphs, seed=seed, mapped_s_per_byte=mapped_s_per_byte)
+        except CnnprofError:
+            return fit_profile(samples, seed=seed, mapped_s_per_byte=mapped_s_per_byte)
+        return self.of_graphs
 
 
 def _queued(
@@ -207,11 +278,11 @@ def _kernel_quantiles(graph: CalibratedDevice | None, samples: Sequence[NetSampl
     return {level: [edge * shrunk for edge in total["log_quantiles"][level]] for level in ("80", "90")}
 
 
-def _graph_profile(eager: CalibratedDevice, samples: Sequence[NetSample], seed: int) -> CalibratedDevice | None:
-    """The same networks as CUDA graphs: another runner, its own fit and gates."""
-    try:
-        fitted = fit_profile(samples, seed=seed)
-    except CnnprofError:  # too few of the networks could be captured
+def _graph_profile(
+    eager: CalibratedDevice, samples: Sequence[NetSample], fitted: dict[str, Any] | None
+) -> CalibratedDevice | None:
+    """The same networks as CUDA graphs: another runner, its own total and gates."""
+    if fitted is None:
         return None
     drift = next((gate["value"] for gate in eager.data["gates"] if gate["name"] == "drift"), None)
     profile = CalibratedDevice(

@@ -55,8 +55,9 @@ def networks(runner: str, threads: int, seed: int) -> Iterator[MeasureNetwork]:
 
 
 def looked_at(measure_one: MeasureNetwork, index: int, graph: Graph, clock: Clock) -> NetSample:
-    """A network's sample with what copying memory took before or after it, whichever was slower."""
-    if not isinstance(clock, WatchedClock):
+    """A network's sample with what copying memory took before or after it, whichever was slower; none where the host
+    only feeds a device."""
+    if not isinstance(clock, WatchedClock) or clock.feeds_device:
         return measure_one(index, graph, clock)
     before = clock.stream_s()
     sample = measure_one(index, graph, clock)

@@ -67,6 +67,11 @@ class Cuda(Protocol):
     """One CUDA device."""
 
     @property
+    def on_hardware(self) -> bool:
+        """Whether this is a device with a host of its own, and not a model of one."""
+        ...
+
+    @property
     def events(self) -> Events: ...
 
     @property
@@ -141,10 +146,11 @@ class CudaClock:
 
     Elapsed times are taken from event to event: they are 32-bit milliseconds, which lose microseconds over minutes.
     Its CPU time is the device's too: what a process burns while it waits for the device says nothing.
+    ``on_hardware``: whether there's a real host behind it, whose neighbours slow what feeds the device.
     """
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
+    def __init__(self, events: Events, *, on_hardware: bool = False) -> None:
+        self._events, self.on_hardware = events, on_hardware
         self._host = SystemClock()
         self._last = events.record()
         self._total_s = 0.0

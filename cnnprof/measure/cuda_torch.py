@@ -19,6 +19,7 @@ from cnnprof.measure.profiler_torch import TorchProfiler
 __all__ = ["TorchCuda", "TorchEvents", "anchor_on"]
 
 _ANCHOR_SIDE = 2048
+_ANCHOR_RUNS = 4  # in a row: what launching the first takes is some percent of all then
 _L2_BYTES = 128 * 2**20  # where torch doesn't say: more than any has
 
 
@@ -38,6 +39,8 @@ class TorchEvents:
 class TorchCuda:
     """The current CUDA device. Raises :class:`DeviceError` where torch sees none, or can't compute on it."""
 
+    on_hardware = True
+
     def __init__(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a driver that is too old: there is no device then
@@ -55,6 +58,7 @@ class TorchCuda:
             ) from error
         self.events = TorchEvents()
         self.profiler = TorchProfiler()
+        self._capturing: torch.cuda.Stream | None = None
 
     def facts(self) -> CudaFacts:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
@@ -75,8 +79,10 @@ class TorchCuda:
         return value.to("cuda") if isinstance(value, (torch.Tensor, nn.Module)) else value
 
     def capture(self, call: Callable[[], object]) -> Callable[[], object]:
+        # One stream for all: cuBLAS keeps a workspace for every stream that it has seen (32 MiB of it on Hopper).
+        self._capturing = self._capturing or torch.cuda.Stream()
         try:
-            return _captured(call)
+            return _captured(call, self._capturing)
         except RuntimeError as error:
             raise ModelError(
                 f"a CUDA graph can't be captured: {first_line(error)}",
@@ -94,7 +100,7 @@ class TorchCuda:
 
 
 def anchor_on(cuda: Cuda) -> Callable[[], object]:
-    """Work of fixed size on the device, a fraction of a millisecond: as long after as before, or its clock moved."""
+    """Work of fixed size on the device, a millisecond or so: as long after as before, or its clock moved."""
     with torch.random.fork_rng(devices=[]):
         work = nn.Linear(_ANCHOR_SIDE, _ANCHOR_SIDE, bias=False)
         given = cuda.put(torch.rand(_ANCHOR_SIDE, _ANCHOR_SIDE))
@@ -102,20 +108,20 @@ def anchor_on(cuda: Cuda) -> Callable[[], object]:
 
     def run() -> None:
         with torch.inference_mode():
-            module(given)
+            for _ in range(_ANCHOR_RUNS):
+                module(given)
 
     return run
 
 
-def _captured(call: Callable[[], object]) -> Callable[[], object]:
-    stream = torch.cuda.Stream()
+def _captured(call: Callable[[], object], stream: torch.cuda.Stream) -> Callable[[], object]:
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # the first runs take memory and choose algorithms, which a capture may not
         for _ in range(3):
             call()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=stream):
         call()
     return graph.replay
 

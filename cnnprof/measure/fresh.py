@@ -1,18 +1,20 @@
-"""Calls a function in a process of its own: no allocator, cache or thread pool is left over from what ran before."""
+"""Calls functions in processes of their own: no allocator, cache, thread pool or profiler is left over from what ran
+before, or gets into what runs here."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from cnnprof.errors import CnnprofError, ModelError
 
-__all__ = ["in_fresh_process", "start_server"]
+__all__ = ["in_fresh_process", "in_standing_process", "start_server"]
 
 Result = TypeVar("Result")
+Call = Callable[..., Any]
 # Seconds of imports that every process would spend again.
 _IMPORTED = (
     "cnnprof.measure.verify", "cnnprof.measure.runner_torch", "cnnprof.measure.calibrate_torch",
@@ -34,23 +36,58 @@ def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result
     process.start()
     sender.close()
     try:
-        done, value = receiver.recv()
-    except EOFError:
-        process.join()
-        raise ModelError(
-            f"the process that measured ended with code {process.exitcode}", "it may have run out of memory"
-        ) from None
+        return _received(receiver, process)  # type: ignore[no-any-return]
     finally:
         receiver.close()
-        if process.is_alive():
-            process.join(timeout=5)
-        if process.is_alive():
-            process.terminate()
-            process.join()
+        _end(process)
+
+
+@contextmanager
+def in_standing_process() -> Iterator[Call]:
+    """What calls functions as :func:`in_fresh_process` does, one after the other in one process that stays: what it
+    loads it loads once, and what spoils it for measuring spoils nothing here."""
+    context = _context()
+    here, there = context.Pipe()
+    process = context.Process(target=_answer_all, args=(there,), daemon=True)
+    process.start()
+    there.close()
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            here.send((function, arguments))
+        except BrokenPipeError:
+            raise _died(process) from None
+        return _received(here, process)
+
+    try:
+        yield call
+    finally:
+        here.close()  # it ends then
+        _end(process)
+
+
+def _received(answers: Connection, process: Any) -> Any:
+    try:
+        done, value = answers.recv()
+    except (EOFError, ConnectionResetError):
+        raise _died(process) from None
     if done:
-        return value  # type: ignore[no-any-return]
+        return value
     kind, message, hint = value
     raise kind(message, hint)
+
+
+def _died(process: Any) -> ModelError:
+    process.join(timeout=5)
+    return ModelError(f"the process that measured ended with code {process.exitcode}", "it may have run out of memory")
+
+
+def _end(process: Any) -> None:
+    if process.is_alive():
+        process.join(timeout=5)
+    if process.is_alive():
+        process.terminate()
+        process.join()
 
 
 def start_server() -> None:
@@ -73,11 +110,30 @@ def _context() -> Any:
 
 
 def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    answer = _answer_to(function, arguments)
+    if answer is not None:
+        with suppress(BrokenPipeError):  # whoever asked has gone: Ctrl-C ends a verify while this one measures
+            sender.send(answer)
+
+
+def _answer_all(pipe: Connection) -> None:
+    while True:
+        try:
+            function, arguments = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        answer = _answer_to(function, arguments)
+        if answer is None:
+            return
+        with suppress(BrokenPipeError):
+            pipe.send(answer)
+
+
+def _answer_to(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any] | None:
+    """(whether it was done, the result or the error's parts); None where it was interrupted."""
     try:
-        answer: tuple[bool, Any] = (True, function(*arguments))
+        return True, function(*arguments)
     except CnnprofError as error:
-        answer = (False, (type(error), error.message, error.hint))
+        return False, (type(error), error.message, error.hint)
     except KeyboardInterrupt:
-        return
-    with suppress(BrokenPipeError):  # whoever asked has gone: Ctrl-C ends a verify while this one measures
-        sender.send(answer)
+        return None

@@ -1,10 +1,10 @@
 """Everything about a GPU in one command: ``python -m cnnprof.measure.gpu_check -o reports/accuracy/gpu.json``.
 
-In order: is the timing right (against CUDA events by hand and against kernels); calibrate; predict and measure twenty
-networks, eager and as CUDA graphs; peak memory of ten; the noise floor with what time is left. The result is an
-accuracy record (as of ``cnnprof verify``) of eager runs, with ``cuda_graph`` and ``gpu_check`` beside. It is written
-after every step, so that what was done is there whatever happens, and the time limit holds: what doesn't fit is left
-out and listed under ``skipped``.
+In order: is the timing right (against CUDA events by hand and against kernels); calibrate; predict and measure the
+networks of ``cnnprof verify``, as many as fit, eager and as CUDA graphs; peak memory of ten; once more what was noisy,
+and the noise floor with what time is left. The result is an accuracy record (as of ``cnnprof verify``) of eager runs,
+with ``cuda_graph`` and ``gpu_check`` beside. It is written after every step, so that what was done is there whatever
+happens, and the time limit holds: what doesn't fit is left out and listed under ``skipped``.
 """
 
 from __future__ import annotations
@@ -16,32 +16,35 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cnnprof.devices.store import write_whole
 from cnnprof.errors import CnnprofError, UsageError, one_line
 from cnnprof.measure.accuracy import Compared, report
+from cnnprof.measure.accuracy_models import MODELS as JUDGED
 from cnnprof.measure.cuda import Cuda
-from cnnprof.measure.gpu_check_parts import Profiles, check_memory, check_timing, judge_model, measured_again, works
+from cnnprof.measure.fresh import start_server
+from cnnprof.measure.gpu_check_parts import Profiles, apart, check_memory, check_work, judge_model, measured_again
 
 __all__ = ["MEMORY_MODELS", "MODELS", "Check", "main"]
 
 GPU_CHECK_SCHEMA = "cnnprof.gpu-check/1"
 LIMIT_S = 450.0  # of the eight minutes; the rest is for starting Python and for the last step to overrun
-_CALIBRATE_S = 80.0  # measuring; fitting twice comes on top
+_CALIBRATE_S = 70.0  # measuring; waiting for a quiet host and fitting come on top
 _FOR_MEMORY_S = 45.0  # kept back from the networks
 _LAST_S = 3.0
 
-# Of the list that predictions are judged on, chosen before any was measured on a GPU: every family once.
-MODELS: tuple[str, ...] = (
+# All that predictions are judged on, every family once first: what there's no time for is the rest of the families.
+_FIRST: tuple[str, ...] = (
     "torchvision:resnet18", "torchvision:resnet50", "torchvision:mobilenet_v2", "torchvision:mobilenet_v3_large",
     "torchvision:efficientnet_b0", "torchvision:densenet121", "torchvision:googlenet", "torchvision:vgg11",
     "torchvision:alexnet", "torchvision:squeezenet1_1", "torchvision:shufflenet_v2_x1_0", "torchvision:regnet_y_800mf",
     "torchvision:resnext50_32x4d", "torchvision:mnasnet1_0", "torchvision:convnext_tiny", "timm:cspresnet50",
     "timm:dla34", "timm:ghostnet_100", "timm:res2net50_26w_4s", "timm:mobilenetv4_conv_small",
 )  # fmt: skip
+MODELS: tuple[str, ...] = (*_FIRST, *(model for model in JUDGED if model not in _FIRST))
 MEMORY_MODELS: tuple[str, ...] = (
     "torchvision:resnet18", "torchvision:resnet50", "torchvision:mobilenet_v2", "torchvision:efficientnet_b0",
     "torchvision:densenet121", "torchvision:vgg11", "torchvision:googlenet", "torchvision:squeezenet1_1",
@@ -91,6 +94,8 @@ class Check:
         return self.document()
 
     def _steps(self) -> None:
+        if self._cuda.on_hardware:
+            start_server()
         for name in ("matmul", "conv"):
             self._step(f"timing {name}", partial(self._check_timing, name))
         self._step("calibration", self._calibrate, least_s=self._calibrate_s)
@@ -98,10 +103,10 @@ class Check:
             self._step(model, partial(self._judge, model), least_s=_FOR_MEMORY_S + self._longest_s)
         if self._profiles is None:
             self._skipped += [f"{model}: no calibration" for model in self._models]
-        self.__dict__.pop("_anchor", None)  # it would count as memory in use
         for model in self._memory_models:
             self._step(f"memory {model}", partial(self._check_memory, model))
-        for model in reversed(tuple(self._eager)):
+        latest_first = tuple(self._eager)[::-1]
+        for model in sorted(latest_first, key=lambda name: self._eager[name].quiet):  # after the noisy ones
             self._step(f"again {model}", partial(self._again, model), least_s=self._longest_s)
 
     def left_s(self) -> float:
@@ -134,9 +139,12 @@ class Check:
             ) from None
         write_whole(self._output, json.dumps(self.document(), indent=1, sort_keys=True, allow_nan=False) + "\n")
 
+    def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``function`` finds on the device: a real one is asked from a process of its own."""
+        return apart(function, *arguments) if self._cuda.on_hardware else function(*arguments, self._cuda)
+
     def _check_timing(self, name: str) -> None:
-        work = next(work for work in works(self._cuda, **self._sizes) if work.name == name)
-        self._timing.append(check_timing(self._cuda, work))
+        self._timing.append(self._ask(check_work, name, self._sizes))
 
     def _calibrate(self) -> None:
         from cnnprof.measure.calibrate_cuda import calibrate_cuda
@@ -148,22 +156,17 @@ class Check:
 
     def _judge(self, model: str) -> None:
         assert self._profiles is not None
-        eager, graph = judge_model(model, self._cuda, self._profiles, self._anchor)
+        eager, graph = self._ask(judge_model, model, self._profiles)
         self._eager[model] = eager
         if graph is not None:
             self._graph[model] = graph
 
-    @cached_property
-    def _anchor(self) -> Callable[[], object]:
-        from cnnprof.measure.cuda_torch import anchor_on
-
-        return anchor_on(self._cuda)
-
     def _check_memory(self, model: str) -> None:
-        self._memory.append(check_memory(model, self._cuda))
+        self._memory.append(self._ask(check_memory, model))
 
     def _again(self, model: str) -> None:
-        self._eager[model] = measured_again(model, self._cuda, self._eager[model])
+        assert self._profiles is not None
+        self._eager[model] = self._ask(measured_again, model, self._eager[model], self._profiles.eager)
 
     def document(self) -> dict[str, Any]:
         """The report of what was done so far."""

@@ -33,8 +33,8 @@ class MeasuredMemory:
     start.
 
     ``samples`` follow the run (empty where the device gives only a peak: then ``tensor_peak`` holds it).
-    ``allocator_peak_bytes`` has the kernels' own workspace and the allocator's rounding in it; None: not
-    seen.
+    ``allocator_peak_bytes`` has the kernels' own workspace and the allocator's rounding in it, and ``held_bytes``,
+    which libraries keep from one call to the next; None: not seen.
     """
 
     device: str
@@ -44,6 +44,7 @@ class MeasuredMemory:
     samples: tuple[Sample, ...] = ()
     tensor_peak: int | None = None
     allocator_peak_bytes: int | None = None
+    held_bytes: int = 0
 
     @property
     def peak_bytes(self) -> int:
@@ -74,6 +75,7 @@ class MeasuredMemory:
             "peak_op_type": self.peak_op_type,
             "allocator_peak_bytes": self.allocator_peak_bytes,
             "workspace_bytes": self.workspace_bytes,
+            "held_bytes": self.held_bytes or None,
             "timeline": compact(tuple(s.live_bytes for s in self.samples)) if self.samples else None,
         }
         return {key: value for key, value in data.items() if value is not None}

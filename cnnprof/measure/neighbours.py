@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnprof.measure.clock import Clock, SystemClock
+from cnnprof.measure.clock import Clock, MachineState, SystemClock
 
 __all__ = ["BUSY", "CONTENDED", "PATIENCE_S", "QuietLevels", "WatchedClock", "watched"]
 
@@ -34,6 +34,7 @@ _STEPS = 4000
 _COPIED_BYTES = 12 << 20
 _COPIES = 15
 _FIRST_S = 0.05  # on every core, where the least isn't known
+_MOST_CORES = 16  # looked at: on a large machine all of them would take seconds
 _WARM_S = 0.015  # for a core that slept
 _STAY_S = 0.2  # before another core is tried
 
@@ -58,8 +59,9 @@ class QuietLevels:
     stream_s: float
 
 
-class WatchedClock(SystemClock):
-    """The system's clock, whose :meth:`switches` also counts the looks that found a busy neighbour.
+class WatchedClock:
+    """A clock (``inner``, the system's by default) whose :meth:`switches` also counts the looks that found a busy
+    neighbour.
 
     With one thread it waits for quiet and moves between the ``cores``; with several it waits on the core that it is on
     (what the others' neighbours do it can't tell). It waits ``patience_s`` in all; after that it only counts.
@@ -73,12 +75,15 @@ class WatchedClock(SystemClock):
         threads: int = 1,
         patience_s: float = PATIENCE_S,
         quiet: QuietLevels | None = None,
+        inner: Clock | None = None,
         cores: Sequence[int] | None = None,
         probe: Callable[[], float] = _probe,
         pin: Callable[[Sequence[int]], None] | None = None,
         now: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._cores = _allowed() if cores is None else tuple(cores)
+        self._inner = inner or SystemClock()
+        self._all = _allowed() if cores is None else tuple(cores)
+        self._cores = self._all if cores is not None else self._all[:_MOST_CORES]
         self._moves = threads == 1 and len(self._cores) > 1
         self._pin, self._probe, self._now = pin or _pin, probe, now
         self._here = 0
@@ -95,12 +100,26 @@ class WatchedClock(SystemClock):
         self._settle()
         self.waited_s = 0.0
 
+    @property
+    def feeds_device(self) -> bool:
+        """Whether what is timed computes on a device: the cache and the memory of its host say nothing of it then."""
+        return not isinstance(self._inner, SystemClock)
+
+    def wall_s(self) -> float:
+        return self._inner.wall_s()
+
+    def cpu_s(self) -> float:
+        return self._inner.cpu_s()
+
+    def machine(self) -> MachineState:
+        return self._inner.machine()
+
     def switches(self) -> int:
         """Involuntary context switches of this process, and looks that found a busy neighbour."""
         if self._is_busy():
             self.found_busy += 1
             self._settle()
-        return super().switches() + self.found_busy
+        return self._inner.switches() + self.found_busy
 
     @property
     def cores(self) -> tuple[int, ...]:
@@ -136,7 +155,7 @@ class WatchedClock(SystemClock):
     def close(self) -> None:
         """Let the thread run wherever it could before."""
         if self._moves:
-            self._pin(self._cores)
+            self._pin(self._all)
 
     def _settle(self) -> None:
         while self._left_s > 0.0:
@@ -184,11 +203,12 @@ def _pin(cores: Sequence[int]) -> None:
 def watched(
     clock: Clock, *, threads: int = 1, patience_s: float = PATIENCE_S, quiet: QuietLevels | None = None
 ) -> Iterator[Clock]:
-    """``clock``, or in the system's place one that watches the neighbours."""
-    if type(clock) is not SystemClock:
+    """``clock``; if it is the system's, or that of a real device which the host feeds, as one that watches the host's
+    neighbours."""
+    if type(clock) is not SystemClock and not getattr(clock, "on_hardware", False):
         yield clock
         return
-    watching = WatchedClock(threads=threads, patience_s=patience_s, quiet=quiet)
+    watching = WatchedClock(threads=threads, patience_s=patience_s, quiet=quiet, inner=clock)
     try:
         yield watching
     finally:

@@ -8,6 +8,7 @@ by order (:mod:`cnnprof.measure.align`).
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -60,9 +61,11 @@ class TorchProfiler:
 
     def _trace(self, run: Run) -> Sequence[TraceEvent]:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it writes to the terminal
-        with torch.profiler.profile(activities=self.activities) as profiler:
-            run()
-            self.synchronize()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Warning: Profiler clears events")  # one cycle is all there is
+            with torch.profiler.profile(activities=self.activities) as profiler:
+                run()
+                self.synchronize()
         results = getattr(getattr(profiler, "profiler", None), "kineto_results", None)
         found = [] if results is None else [event_of(event) for event in results.events()]
         return [event for event in found if event is not None]

@@ -8,6 +8,7 @@ own initial weights.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -152,7 +153,9 @@ class TorchRunner:
         eager = self._eager
         original, self._model = self._model, torch.compile(self._model)  # type: ignore[assignment]
         try:
-            eager()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # it is measured as it is set
+                eager()
         except Exception as error:
             self._model = original
             raise DependencyError(
@@ -162,7 +165,9 @@ class TorchRunner:
         return eager
 
     def clock(self) -> Clock:
-        return SystemClock() if self._cuda is None else CudaClock(self._cuda.events)
+        if self._cuda is None:
+            return SystemClock()
+        return CudaClock(self._cuda.events, on_hardware=self._cuda.on_hardware)
 
     def run(self) -> None:
         self._call()

@@ -125,7 +125,7 @@ def take_visit(
 
 def _anchor(session: Session, anchor: Run | None, clock: Clock) -> None:
     """The anchor's time now: the least CPU time of fifteen runs (of wall time where it has none)."""
-    if isinstance(clock, WatchedClock):
+    if isinstance(clock, WatchedClock) and not clock.feeds_device:
         session.stream_s.append(clock.stream_s())
     if anchor is None:
         return

@@ -4,7 +4,7 @@ Networks are measured in two rounds, the second in reverse order: what counts is
 between them is the noise floor. What a noisy machine spoilt in both is measured again, some times, and its quietest run
 kept; what stays noisy is listed and counts for nothing. Ctrl-C keeps what was measured.
 
-On the CPU each measurement has a process of its own. For onnxruntime every reference is exported to ONNX once.
+Each measurement has a process of its own. For onnxruntime every reference is exported to ONNX once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cnnprof.predict.front import predict
 from cnnprof.predict.lower import lower
 from cnnprof.predict.prediction import Prediction
 
-__all__ = ["Visit", "case_of", "compared", "measure_visit", "verify"]
+__all__ = ["Visit", "case_of", "compared", "measure_visit", "quiet_levels", "verify"]
 
 _PLAN = Plan(visits=3, samples=12, seconds=0.25, longest_s=4.0)
 _AGAIN = Plan(visits=3, samples=8, seconds=0.15, longest_s=2.0)
@@ -71,7 +71,7 @@ def verify(
 ) -> dict[str, Any]:
     """The accuracy report of ``device`` over ``models`` (see :func:`case_of`). One that fails is listed with why.
 
-    ``measure_one`` measures a visit; by default in a fresh process on the CPU, in this one on a GPU.
+    ``measure_one`` measures a visit; by default in a fresh process.
     """
     predictions: dict[str, Prediction] = {}
     measured: dict[str, Measurement] = {}
@@ -79,7 +79,7 @@ def verify(
     failed: dict[str, str] = {}
     interrupted = False
     visit = _visit_of(device, inputs, batch, anchor)
-    take = measure_one or (measure_visit if device.kind == "gpu" else _measure_apart)
+    take = measure_one or _measure_apart
     steps = [(name, False) for name in models] + [(name, True) for name in reversed(models)]
     with tempfile.TemporaryDirectory(prefix="cnnprof-") as folder:
         source = _Sources(visit, Path(folder))
@@ -163,11 +163,12 @@ def _visit_of(
     return Visit(
         reference="", runner=device.runner, on="cuda" if device.kind == "gpu" else "cpu", threads=device.threads or 1,
         plan=_PLAN, layers=True, inputs=tuple(inputs), batch=batch, anchor=anchor,
-        quiet=_quiet_levels(device),
+        quiet=quiet_levels(device),
     )  # fmt: skip
 
 
-def _quiet_levels(device: CalibratedDevice) -> QuietLevels | None:
+def quiet_levels(device: CalibratedDevice) -> QuietLevels | None:
+    """What the calibration of ``device`` saw of its machine; None where it didn't look."""
     noise = device.data.get("noise", {})
     if "probe_s" not in noise or "stream_s" not in noise:
         return None

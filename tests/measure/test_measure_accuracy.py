@@ -22,7 +22,7 @@ from cnnprof.frontends.inputs import InputSpec, parse_inputs
 from cnnprof.ir import GraphBuilder, ModelSource, Op, Role, Tensor
 from cnnprof.measure.accuracy import Compared, report, shares, spearman
 from cnnprof.measure.accuracy_models import MODELS, SWEEP
-from cnnprof.measure.fresh import _answer, in_fresh_process
+from cnnprof.measure.fresh import _answer, in_fresh_process, in_standing_process
 from cnnprof.measure.measurement import Measurement
 from cnnprof.measure.run import measure
 from cnnprof.measure.runner import LayerTimes
@@ -289,6 +289,21 @@ def test_really_in_a_fresh_process(calibrated: CalibratedDevice, files: list[str
         in_fresh_process(measure_visit, replace(visit, reference="missing.onnx"))
     with pytest.raises(ModelError, match="ended with code 3"):
         in_fresh_process(os._exit, 3)
+
+
+def test_a_standing_process_stays_and_its_errors_are_errors_here() -> None:
+    with in_standing_process() as call:
+        there = call(os.getpid)
+        assert there != os.getpid() and call(os.getpid) == there
+        with pytest.raises(ModelError, match="no such file"):
+            call(load, "missing.onnx")
+        assert call(len, "abc") == 3  # and goes on
+        with pytest.raises(ModelError, match="ended with code 3"):
+            call(os._exit, 3)
+        with pytest.raises(ModelError, match="ended with code 3"):
+            call(len, "abc")
+    with pytest.raises(ProcessLookupError):
+        os.kill(there, 0)
 
 
 def test_an_export_is_what_onnxruntime_runs(tmp_path: Path) -> None:

@@ -7,9 +7,13 @@ import random
 
 import pytest
 from fake_clock import FakeClock
+from fake_cuda import FakeCuda
 
+from cnnprof.measure import neighbours
 from cnnprof.measure.calibrate import undisturbed
+from cnnprof.measure.calibrate_suite import looked_at
 from cnnprof.measure.clock import SystemClock
+from cnnprof.measure.cuda import CudaClock
 from cnnprof.measure.neighbours import CONTENDED, QuietLevels, WatchedClock, watched
 from cnnprof.measure.samples import NetSample, quiet_level_s
 from cnnprof.measure.session import Plan, run_session, take_sample
@@ -151,6 +155,34 @@ def test_networks_measured_beside_neighbours_are_left_out_but_never_most_of_them
     most = [_sample(i, 1.0 + 0.1 * i, disturbed=0.9 if i == 1 else 0.4) for i in range(10)]
     assert [s.network for s in undisturbed(most)] == [0, 2, 3, 4, 5, 6]
     assert undisturbed([]) == []
+
+
+def test_a_device_is_timed_by_its_own_clock_and_its_host_watched() -> None:
+    """What feeds a GPU is slowed by the host's neighbours; what copying costs the host says nothing of the GPU."""
+    cuda = FakeCuda()
+    with watched(CudaClock(cuda.events)) as same:
+        assert not isinstance(same, WatchedClock)  # a model of a device has no host
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    with watched(CudaClock(cuda.events, on_hardware=True), patience_s=0.0) as clock:
+        assert isinstance(clock, WatchedClock) and clock.feeds_device
+        began = clock.wall_s()
+        cuda.launch("kernel", 5_000_000, host_ns=7_000)
+        assert clock.wall_s() - began == pytest.approx(5.007e-3)
+        assert clock.machine().frequency_hz is None
+        session = run_session({"n": lambda: cuda.launch("kernel", 1_000)}, clock, Plan(visits=3, seconds=0.0))
+    assert session.stream_s == []
+    assert before is None or os.sched_getaffinity(0) == before
+    sample = looked_at(lambda index, _graph, _clock: _sample(index, 0.0), 4, None, clock)  # type: ignore[arg-type]
+    assert sample.stream_s == 0.0
+
+
+def test_a_large_machine_is_not_looked_through_core_by_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host({})
+    monkeypatch.setattr(neighbours, "_allowed", lambda: tuple(range(2, 130)))
+    clock = WatchedClock(probe=host.probe, pin=host.pin, now=lambda: host.time)
+    assert clock.cores == tuple(range(2, 18)) and host.time < 16 * 0.06
+    clock.close()
+    assert host.pinned[-1] == tuple(range(2, 130))
 
 
 def test_on_this_machine() -> None:

@@ -62,6 +62,8 @@ class FakeCuda:
     """``kernels=False``: the profiler sees none; ``captures=False``: nothing can be captured; ``memory``: peaks by
     reference."""
 
+    on_hardware = False
+
     def __init__(
         self, *, kernels: bool = True, captures: bool = True, memory: Mapping[str, MeasuredMemory] | None = None
     ) -> None:
