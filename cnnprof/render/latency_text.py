@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["print_devices", "print_measurement", "print_prediction"]
 
+_ROOM_FOR_NAMES = 0.5  # of a line, in a list of devices
+
 
 def print_prediction(console: Console, name: str, section: Mapping[str, Any], *, top: int) -> None:
     """End to end with its interval, what bounds it, and the ``top`` kernels by predicted time."""
@@ -119,9 +121,17 @@ def _on_the_gpu(gpu: Mapping[str, Any]) -> str:
 
 
 def print_devices(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
-    """One line a device: name, kind of knowledge, what it is."""
+    """A device: name, kind of knowledge, runner, what it is. On one line; on two where the longest name leaves the
+    rest no room."""
+    from rich.padding import Padding
     from rich.table import Table
 
+    if max((len(row["name"]) for row in rows), default=0) > _ROOM_FOR_NAMES * console.width:
+        for row in rows:
+            console.print(plain(row["name"]), style="bold", highlight=False, soft_wrap=True)
+            rest = (plain(row[key]) for key in ("from", "runner", "device") if row[key])
+            console.print(Padding("; ".join(rest), (0, 0, 0, 4)), highlight=False)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("name", "from", "runner", "device"):
         # A name is there to be copied: never in two pieces.

@@ -16,6 +16,7 @@ from cnnprof.predict.calibrated import predict_calibrated
 
 EPYC = "amd-epyc-torch-2.14.1-1t-float32"
 EPYC_ONNXRUNTIME = "amd-epyc-onnxruntime-1.32.0-1t-float32"
+H200 = "nvidia-h200-driver-580.159.04-torch-2.11.0_cu130-float32"
 # Medians of fresh processes on the machine that the profile was calibrated on, after its calibration
 # (reports/accuracy/amd-epyc-torch-1-thread.json); none of these networks is in the calibration.
 MEASURED_S = {
@@ -33,12 +34,25 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_every_one_is_listed_and_passed_its_gates() -> None:
-    assert {EPYC, EPYC_ONNXRUNTIME} <= set(reference_names())
+    assert {EPYC, EPYC_ONNXRUNTIME, H200, f"{H200}-graph"} <= set(reference_names())
     for name in reference_names():
         device = load_profile(name)
         assert device.name == name and find_device(name).name == name
         assert not device.degraded, device.failed_gates
         assert {gate["name"] for gate in device.data["gates"]} == {"coherence", "samples", "disturbed", "drift"}
+
+
+def test_the_gpu_s_predict_what_was_measured() -> None:
+    """Seconds by CUDA events on the H200, after its calibration (reports/accuracy/nvidia-h200.json): eager, and the same
+    kernels as a CUDA graph, without the host."""
+    for reference, eager_s, graph_s in (
+        ("torchvision:resnet34", 2.643e-3, 0.890e-3),
+        ("torchvision:convnext_tiny", 3.025e-3, 1.396e-3),
+        ("torchvision:inception_v3", 7.344e-3, 1.779e-3),
+    ):
+        graph = load_graph(reference)
+        assert predict_calibrated(graph, load_profile(H200)).latency_s == pytest.approx(eager_s, rel=0.10)
+        assert predict_calibrated(graph, load_profile(f"{H200}-graph")).latency_s == pytest.approx(graph_s, rel=0.10)
 
 
 @pytest.mark.parametrize("reference", MEASURED_S)
@@ -52,5 +66,14 @@ def test_by_the_command() -> None:
     assert result.exit_code == 0, result.output
     section = json.loads(result.stdout)["prediction"]
     assert section["device"]["name"] == EPYC and section["mode"] == "calibrated" and section["degraded"] == []
-    listed = CliRunner().invoke(cli, ["devices", "list"])
-    assert any(line.startswith(EPYC) and "reference" in line for line in listed.output.splitlines())
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_names_are_whole_however_narrow_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """A name is there to be copied. On one line with what it is, or above it."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = CliRunner().invoke(cli, ["devices", "list"]).output.splitlines()
+    words = [line.split() for line in lines]
+    for name in reference_names():
+        (place,) = (i for i, line in enumerate(words) if line[:1] == [name])
+        assert "reference" in words[place] if columns == 200 else words[place + 1][0] == "reference;"
