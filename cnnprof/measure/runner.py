@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from cnnprof.measure.clock import Clock
 from cnnprof.measure.gpu_trace import KernelTotals
 
-__all__ = ["Attribution", "LayerTimes", "Runner", "attribute"]
+__all__ = ["Attribution", "LayerTimes", "Runner", "attribute", "counted_passes", "least"]
+
+_FEWEST_PASSES = 5
+_LONGEST_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +50,8 @@ class Runner(Protocol):
         """One inference, finished when this returns (or when the clock is read)."""
         ...
 
-    def layer_times(self, passes: int) -> LayerTimes:
-        """Time ``passes`` instrumented passes and keep each layer's least."""
+    def layer_times(self, passes: int, ready: Callable[[], object]) -> LayerTimes:
+        """Time ``passes`` instrumented passes (see :func:`counted_passes`) and keep each layer's least."""
         ...
 
     def close(self) -> None:
@@ -78,6 +82,19 @@ def attribute(times: LayerTimes, latency_s: float) -> Attribution:
         instrumentation_s=max(0.0, times.total_s - latency_s),
         scaled=scale != 1.0,
     )
+
+
+def counted_passes(
+    passes: int, ready: Callable[[], object], now: Callable[[], float] = time.perf_counter
+) -> Iterator[int]:
+    """Counts up to ``passes``; of a slow model up to five, and on for five seconds. ``ready`` is called before each: it
+    waits for a quiet machine, so that a layer's least is not of passes beside a neighbour alone."""
+    began = now()
+    for index in range(passes):
+        if index >= _FEWEST_PASSES and now() - began > _LONGEST_S:
+            return
+        ready()
+        yield index
 
 
 def least(passes: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from cnnprof.measure.hardware import installed, processor
 from cnnprof.measure.lowering_onnxruntime import lowering_here, session_options
 from cnnprof.measure.onnxruntime_kernels import kernel_of_nodes, node_times
 from cnnprof.measure.onnxruntime_map import covered
-from cnnprof.measure.runner import LayerTimes, least
+from cnnprof.measure.runner import LayerTimes, counted_passes, least
 from cnnprof.predict.lower_onnxruntime import block_of, place
 
 __all__ = ["OnnxRuntimeRunner"]
@@ -112,7 +112,7 @@ class OnnxRuntimeRunner:
                 f"{self._graph.source.reference}: its run failed: {one_line(error)}", "check --input"
             ) from None
 
-    def layer_times(self, passes: int) -> LayerTimes:
+    def layer_times(self, passes: int, ready: Callable[[], object]) -> LayerTimes:
         with tempfile.TemporaryDirectory() as folder:
             options = session_options(self.threads)
             options.enable_profiling = True
@@ -122,7 +122,7 @@ class OnnxRuntimeRunner:
             session = self._made(options)
             call = self._inference(session)
             totals = []
-            for _ in range(passes + 1):
+            for _ in counted_passes(passes + 1, ready):
                 began = time.perf_counter()
                 call()
                 totals.append(time.perf_counter() - began)

@@ -29,7 +29,7 @@ from cnnprof.measure.allocator import settle_allocator
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.cuda import Cuda, CudaClock, graph_replay_s, median_s
 from cnnprof.measure.hardware import installed, processor
-from cnnprof.measure.runner import LayerTimes, least
+from cnnprof.measure.runner import LayerTimes, counted_passes, least
 
 __all__ = ["TorchRunner", "timed_calls", "two_ways"]
 
@@ -172,7 +172,7 @@ class TorchRunner:
     def run(self) -> None:
         self._call()
 
-    def layer_times(self, passes: int) -> LayerTimes:
+    def layer_times(self, passes: int, ready: Callable[[], object]) -> LayerTimes:
         """From eager runs; a compiled model has no calls to time (no layers, on CUDA the sums all the same)."""
         if self._cuda is not None:
             return self._kernel_times(passes, self._cuda)
@@ -187,7 +187,7 @@ class TorchRunner:
         rest: list[float] = []
         totals: list[float] = []
         owners = None
-        for _ in range(passes):
+        for _ in counted_passes(passes, ready):
             began = now()
             calls = timed_calls(self._watched, now)
             totals.append(now() - began)

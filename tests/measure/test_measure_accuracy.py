@@ -163,7 +163,7 @@ def measurement(latency_s: float, *, steal: float = 0.0) -> Measurement:
             clock.spend(latency_s, waiting=steal)
             clock.steal += steal
 
-        def layer_times(self, passes: int) -> LayerTimes:
+        def layer_times(self, passes: int, ready: object) -> LayerTimes:
             return LayerTimes(seconds={}, total_s=latency_s)
 
     builder = GraphBuilder(ModelSource("net", "net", "onnx"))

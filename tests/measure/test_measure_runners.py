@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ from cnnprof.ir import Graph, GraphBuilder, ModelSource, Op, Role, Tensor
 from cnnprof.measure.align import align
 from cnnprof.measure.onnxruntime_map import covered
 from cnnprof.measure.run import measure, runner_for
-from cnnprof.measure.runner import LayerTimes, attribute
+from cnnprof.measure.runner import LayerTimes, attribute, counted_passes
 from cnnprof.measure.runner_onnxruntime import OnnxRuntimeRunner
 from cnnprof.measure.session import Plan
 from cnnprof.timing import with_measurement
@@ -56,12 +57,30 @@ class FakeRunner:
     def run(self) -> None:
         self._clock.spend(0.010)
 
-    def layer_times(self, passes: int) -> LayerTimes:
-        self.passes = passes
+    def layer_times(self, passes: int, ready: Callable[[], object]) -> LayerTimes:
+        self.passes = sum(1 for _ in counted_passes(passes, ready))
         return self._layers
 
     def close(self) -> None:
         pass
+
+
+def test_passes_wait_for_quiet_and_a_slow_model_has_fewer() -> None:
+    time_s = 0.0
+
+    def passes_of(seconds: float) -> list[int]:
+        nonlocal time_s
+        time_s = 0.0
+
+        def ready() -> None:
+            nonlocal time_s
+            time_s += seconds
+
+        return list(counted_passes(20, ready, lambda: time_s))
+
+    assert passes_of(0.1) == list(range(20)) and time_s == pytest.approx(2.0)
+    assert passes_of(2.0) == [0, 1, 2, 3, 4]  # five at least, though five seconds are over
+    assert passes_of(0.5) == list(range(11))  # the last begins when five seconds are, and no later one
 
 
 def test_layers_and_rest_sum_to_the_end_to_end_time() -> None:
@@ -152,7 +171,7 @@ def test_torch_maps_every_layer_and_adds_up() -> None:
     runner = runner_for(reference, graph, runner="torch", device="cpu", threads=1, options=options)
     try:
         result = measure(runner, graph, plan=QUICK)
-        times = runner.layer_times(2)
+        times = runner.layer_times(2, lambda: None)
     finally:
         runner.close()
     assert set(times.seconds) == {op.name for op in graph.ops}
