@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import platform
 import re
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -26,20 +25,16 @@ from cnnprof.measure.calibrate_suite import MeasureNetwork, looked_at, network_o
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
 from cnnprof.measure.neighbours import CONTENDED, WatchedClock, watched
+from cnnprof.measure.pace import Pace, take_anchor
 from cnnprof.measure.samples import NetSample, from_csv, quiet_level_s, to_csv, usual_level_s
-from cnnprof.measure.session import fixed_work, take_sample
+from cnnprof.measure.session import fixed_work
 
 __all__ = ["Calibration", "calibrate", "keep", "profile_name", "summary"]
 
 _MOST_NETWORKS = 400
 _ANCHOR_EVERY = 10
-# Ten networks after which the anchor takes this much longer than its least are measured again, for at most this share
-# of the budget in all.
-_SLOWED = 1.04
-_DROPPED_SHARE = 0.3
-_SLOW_START = 1.15
+_DROPPED_SHARE = 0.3  # at most of the budget for networks measured again
 _KEPT_SHARE = 0.6
-_STEADY = 5  # anchors
 _DISTURBED = 0.5
 
 
@@ -52,14 +47,6 @@ class Calibration:
     samples: tuple[NetSample, ...]
     interrupted: bool
     graph: CalibratedDevice | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Anchor:
-    """CPU time of a fixed piece of work; not ``calm`` if every run of it was disturbed."""
-
-    cpu_s: float
-    calm: bool
 
 
 def profile_name(runner: str, threads: int, dtype: str) -> str:
@@ -108,8 +95,8 @@ def calibrate(
         _runner(runner, threads, seed, measure_network) as measure_one,
         watched(clock or SystemClock(), threads=threads, patience_s=budget_s) as watching,
     ):
-        anchors = [_anchor(watching, anchor)]
-        began = watching.wall_s()
+        pace = Pace(take_anchor(watching, anchor))
+        began = _measuring_s(watching)
         index = max((sample.network for sample in samples), default=-1) + 1
         batch: list[NetSample] = []
         dropped, dropped_s, batch_began = 0, 0.0, began
@@ -118,16 +105,16 @@ def calibrate(
                 batch.append(measure_one(index, network_of(runner, seed, index), watching))
                 index += 1
                 if len(batch) == _ANCHOR_EVERY:
-                    now = _anchor(watching, anchor)
-                    took, batch_began = watching.wall_s() - batch_began, watching.wall_s()
-                    slower = _slower(now, anchors)
-                    if slower > _SLOWED and dropped_s + took <= _DROPPED_SHARE * budget_s:
+                    now = take_anchor(watching, anchor)
+                    took = _measuring_s(watching) - batch_began
+                    batch_began += took
+                    if pace.has_slowed(now) and dropped_s + took <= _DROPPED_SHARE * budget_s:
                         # The machine was slower meanwhile: the same networks again.
                         dropped, dropped_s, index = dropped + 1, dropped_s + took, index - len(batch)
-                    elif slower * _SLOW_START < 1.0 and not resume:
-                        samples, index, anchors = [], 0, [now]  # it was slow from the start: once more from there
+                    elif pace.was_slow_from_the_start(now) and not resume:
+                        samples, index, pace = [], 0, Pace(now)  # once more from here
                     else:
-                        anchors.append(now)
+                        pace.add(now, [sample.network for sample in batch])
                         samples += batch
                         keep(partial.name, samples)
                     batch = []
@@ -136,7 +123,7 @@ def calibrate(
                     progress(share, len(samples) + len(batch))
         except KeyboardInterrupt:
             interrupted = True
-        anchors.append(_anchor(watching, anchor))
+        pace.add(take_anchor(watching, anchor), [sample.network for sample in batch])
         samples += batch
         keep(partial.name, samples)
         # A fake network has no memory to map.
@@ -144,8 +131,7 @@ def calibrate(
         mapped = mapped_s_per_byte() if eager_cpu else 0.0
         machine = watching.machine()
     suite = index
-    anchor_s = [one.cpu_s for one in anchors]
-    samples = undisturbed(samples)
+    samples = undisturbed(samples, pace.slow())
     fitted = fit(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
         {
@@ -162,10 +148,10 @@ def calibrate(
             "networks": len(samples),
             "suite": suite,
             "samples": sum(len(sample.kernels) for sample in samples),
-            "gates": gates_of(samples, fitted["total"], _drift(_calm(anchors) or anchor_s)),
+            "gates": gates_of(samples, fitted["total"], pace.drift([s.network for s in samples])),
             "noise": {
-                "anchor_s": anchor_s,
-                "anchors_disturbed": sum(not one.calm for one in anchors),
+                "anchor_s": [one.cpu_s for one in pace.anchors],
+                "anchors_disturbed": sum(not one.calm for one in pace.anchors),
                 "again": dropped * _ANCHOR_EVERY,
                 "load": machine.load,
                 **(
@@ -199,16 +185,17 @@ def keep(name: str, samples: Sequence[NetSample]) -> None:
     write_whole(folder / name, to_csv(samples))
 
 
-def undisturbed(samples: Sequence[NetSample]) -> list[NetSample]:
-    """The networks that no neighbour slowed, neither on the core nor through the cache, in order; at least three fifths
-    of them, the least disturbed: more networks make a better fit, up to there, than quieter ones."""
+def undisturbed(samples: Sequence[NetSample], slow: Collection[int] = ()) -> list[NetSample]:
+    """The networks that no neighbour slowed, neither on the core nor through the cache, nor the machine's own pace
+    (``slow``), in order; at least three fifths of them, the least disturbed: more networks make a better fit, up to
+    there, than quieter ones."""
     least = math.ceil(_KEPT_SHARE * len(samples))
     limit = (1.0 + CONTENDED) * quiet_level_s(samples)
-    kept = [sample for sample in samples if _is_calm(sample, limit)]
+    kept = [sample for sample in samples if _is_calm(sample, limit) and sample.network not in slow]
     if len(kept) >= least:
         return kept
-    # Those beside a neighbour on the core last: he costs more than a busy cache.
-    kept = sorted(samples, key=lambda s: (s.disturbed > _DISTURBED, s.stream_s))[:least]
+    # A slow pace nothing tells from a slow network; a neighbour on the core costs more than a busy cache.
+    kept = sorted(samples, key=lambda s: (s.network in slow, s.disturbed > _DISTURBED, s.stream_s))[:least]
     return sorted(kept, key=lambda sample: sample.network)
 
 
@@ -218,12 +205,17 @@ def _is_calm(sample: NetSample, stream_limit_s: float) -> bool:
 
 def _spent_s(clock: Clock, began_s: float, samples: Sequence[NetSample]) -> float:
     """How much of the budget is used: it is of quiet measuring, but at most as much is spent on what isn't."""
+    spent = _measuring_s(clock) - began_s
     if not isinstance(clock, WatchedClock):
-        return clock.wall_s() - began_s
-    spent = clock.wall_s() - began_s - clock.waited_s
+        return spent
     limit = (1.0 + CONTENDED) * quiet_level_s(samples)
     share = sum(_is_calm(sample, limit) for sample in samples) / len(samples) if samples else 1.0
     return spent * max(share, 0.5)
+
+
+def _measuring_s(clock: Clock) -> float:
+    """The clock's time without what it waited for quiet."""
+    return clock.wall_s() - (clock.waited_s if isinstance(clock, WatchedClock) else 0.0)
 
 
 def _lowering(runner: str, given: MeasureNetwork | None) -> str:
@@ -239,33 +231,6 @@ def _runner(
     runner: str, threads: int, seed: int, given: MeasureNetwork | None
 ) -> AbstractContextManager[MeasureNetwork]:
     return networks(runner, threads, seed) if given is None else nullcontext(partial(looked_at, given))
-
-
-def _anchor(clock: Clock, work: Callable[[], object]) -> _Anchor:
-    """The least of fifteen runs, of those that nothing disturbed if there are any."""
-    runs = [take_sample(work, clock) for _ in range(15)]
-    calm = [run for run in runs if not run.disturbed]
-    return _Anchor(min(run.cpu_s for run in calm or runs), bool(calm))
-
-
-def _calm(anchors: Sequence[_Anchor]) -> list[float]:
-    """The anchors that show the machine's own pace. The others show a neighbour: the networks beside them are disturbed
-    too, and left out or counted by the gate for that."""
-    return [one.cpu_s for one in anchors if one.calm]
-
-
-def _slower(now: _Anchor, before: Sequence[_Anchor]) -> float:
-    """How many times as long as the least before; 1 where a neighbour hides it."""
-    calm = _calm(before)
-    return now.cpu_s / min(calm) if now.calm and calm else 1.0
-
-
-def _drift(anchors: Sequence[float]) -> float:
-    """How far the machine's pace moved: of the medians of five anchors in a row, the most over the least. A single
-    anchor has a scatter of its own, and the networks beside a slow one are measured again."""
-    reach = min(_STEADY, max(1, len(anchors) // 2))
-    medians = [statistics.median(anchors[i : i + reach]) for i in range(len(anchors) - reach + 1)]
-    return max(medians) / min(medians) - 1.0
 
 
 def summary(calibration: Calibration) -> dict[str, Any]:

@@ -71,7 +71,7 @@ KernelSeconds = Callable[[int, Graph], Mapping[str, float] | None]
 class CudaNetworks:
     """Measures one network after the other; keeps what they are as CUDA graphs in ``graphs`` (those that can be
     captured). ``kept`` is called with these whenever there's a new one; ``kernel_seconds`` stands in for
-    :func:`kernel_seconds` on this device."""
+    :func:`_kernel_seconds` on this device."""
 
     def __init__(
         self,

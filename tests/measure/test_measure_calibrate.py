@@ -21,8 +21,10 @@ from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.devices.store import load_profile, samples_path
 from cnnprof.errors import CnnprofError, DeviceError, SchemaError, UsageError
 from cnnprof.ir import Graph
+from cnnprof.measure import calibrate as calibrate_module
 from cnnprof.measure.calibrate import calibrate, profile_name
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
+from cnnprof.measure.neighbours import QuietLevels, WatchedClock
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.synthetic import STYLES, synthetic_network
 from cnnprof.predict.calibrated import kernel_times, predict_calibrated
@@ -407,6 +409,17 @@ def test_networks_that_the_machine_slowed_down_under_are_measured_again() -> Non
     assert [sample.network for sample in result.samples] == list(range(26))
     noise = result.profile.data["noise"]
     assert noise["again"] == 10 and max(noise["anchor_s"]) < 1.01 * min(noise["anchor_s"])
+
+
+def test_a_budget_is_spent_by_measuring_not_by_waiting() -> None:
+    fake = FakeClock()
+    clock = WatchedClock(inner=fake, quiet=QuietLevels(probe_s=1.0, stream_s=1.0), cores=(0,), probe=lambda: 1.0)
+    began = calibrate_module._measuring_s(clock)
+    fake.spend(1003.0)
+    clock.waited_s += 1000.0  # for neighbours to leave
+    assert calibrate_module._measuring_s(clock) - began == pytest.approx(3.0)
+    assert calibrate_module._spent_s(clock, began, []) == pytest.approx(3.0)
+    assert calibrate_module._measuring_s(fake) == pytest.approx(fake.wall_s())
 
 
 def test_a_neighbour_beside_the_anchor_is_no_other_pace() -> None:
