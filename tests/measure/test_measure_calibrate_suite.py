@@ -12,7 +12,6 @@ from fake_clock import FakeClock
 
 from cnnprof.errors import UsageError
 from cnnprof.measure import calibrate_suite
-from cnnprof.measure.calibrate import _drift
 from cnnprof.measure.calibrate_suite import looked_at, network_of, networks
 from cnnprof.measure.neighbours import QuietLevels, WatchedClock
 from cnnprof.measure.samples import NetSample
@@ -86,16 +85,3 @@ def test_the_slower_of_two_looks_at_the_cache_counts(monkeypatch: pytest.MonkeyP
     assert looked_at(lambda *_: sample, 0, graph, clock).stream_s == 0.003
     assert looked_at(lambda *_: sample, 0, graph, FakeClock()).stream_s == 0.0
     clock.close()
-
-
-@pytest.mark.parametrize(
-    ("anchors", "expected"),
-    [
-        ([1.0, 1.0], 0.0),
-        ([1.0, 1.1], 0.1),  # before and after
-        ([1.0, 1.0, 1.0, 1.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 0.0),  # one look beside a neighbour
-        ([1.0, 1.0, 1.0, 1.0, 1.0, 1.1, 1.1, 1.1, 1.1, 1.1], 0.1),  # another pace from the middle on
-    ],
-)
-def test_drift_is_of_the_pace_and_not_of_one_look(anchors: list[float], expected: float) -> None:
-    assert _drift(anchors) == pytest.approx(expected)

@@ -57,3 +57,16 @@ def test_drift_is_of_what_was_kept() -> None:
     # A single slow anchor among five doesn't move a median.
     assert paced(1.0, 1.0, 1.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0).drift(range(1, 10)) == 0.0
     assert paced(1.0, 9.0, 1.0, beside=(1,)).drift([1, 2]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("anchors", "expected"),
+    [
+        ([1.0, 1.0], 0.0),
+        ([1.0, 1.1], 0.1),  # before and after
+        ([1.0, 1.0, 1.0, 1.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 0.0),  # one look beside a neighbour
+        ([1.0, 1.0, 1.0, 1.0, 1.0, 1.1, 1.1, 1.1, 1.1, 1.1], 0.1),  # another pace from the middle on
+    ],
+)
+def test_drift_is_of_the_pace_and_not_of_one_look(anchors: list[float], expected: float) -> None:
+    assert paced(*anchors).drift(range(1, len(anchors))) == pytest.approx(expected)
