@@ -14,11 +14,13 @@ __all__ = ["GpuView", "MemoryRow", "TimingRow", "gpu_view"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingRow:
-    """One piece of work, timed by CUDA events by hand, by our session and by the profiler's kernels; seconds a run.
-    ``failed`` names the checks that didn't hold; what couldn't be read is None."""
+    """One piece of work, timed by CUDA events by hand (runs in a row, and ``alone_s`` single ones), by our session and
+    by the profiler's kernels; seconds a run. ``failed`` names the checks that didn't hold; what couldn't be read is
+    None."""
 
     name: str
     events_s: float
+    alone_s: float | None
     session_s: float
     kernel_s: float | None
     flops_per_s: float
@@ -70,6 +72,7 @@ def _timing(row: Mapping[str, Any]) -> TimingRow:
     return TimingRow(
         name=plain(str(row["name"])),
         events_s=float(row["events_by_hand_s"]),
+        alone_s=None if row.get("events_alone_s") is None else float(row["events_alone_s"]),
         session_s=float(row["session_s"]),
         kernel_s=None if row.get("kernel_s") is None else float(row["kernel_s"]),
         flops_per_s=float(row["flops_per_s"]),
