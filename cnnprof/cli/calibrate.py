@@ -14,6 +14,7 @@ Examples:
   cnnprof calibrate --threads 4 --budget 240s --name my-laptop
   cnnprof calibrate --runner onnxruntime
   cnnprof calibrate --resume
+  cnnprof calibrate --extend --budget 240s
   cnnprof predict model.onnx --device my-laptop
 """
 _BUDGETS = ("15s", "60s", "240s")
@@ -28,10 +29,17 @@ _BUDGETS = ("15s", "60s", "240s")
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same networks.")
 @click.option("--name", metavar="NAME", help="The profile's name (default: processor, runner, version, threads).")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted calibration has measured.")
+@click.option(
+    "--extend",
+    is_flag=True,
+    help="Go on with a finished calibration: further networks, of its seed, and one fit of all. At another "
+    "hour the machine is in another mood; several average out.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 def command(
-    *, device: str, runner: str, threads: int, budget: str, seed: int, name: str | None, resume: bool, quiet: bool
-) -> None:
+    *, device: str, runner: str, threads: int, budget: str, seed: int, name: str | None, resume: bool, extend: bool,
+    quiet: bool,
+) -> None:  # fmt: skip
     """Measure synthetic networks on this machine and keep what they teach as a profile to predict with.
 
     Gates say whether the run is good; a profile that failed one is kept but marked degraded. Ctrl-C fits what was
@@ -43,7 +51,7 @@ def command(
     with click.progressbar(length=1000, label="measuring", file=_stderr(quiet)) as bar:
         result = calibrate(
             runner=runner, device=device, threads=threads, budget_s=seconds, seed=seed, name=name, resume=resume,
-            progress=lambda share, _count: bar.update(max(0, int(1000 * share) - bar.pos)),
+            extend=extend, progress=lambda share, _count: bar.update(max(0, int(1000 * share) - bar.pos)),
         )  # fmt: skip
     found = summary(result)
     click.echo(f"{found['name']}: {found['networks']} networks, {found['samples']} samples, {found['classes']} fits")

@@ -1,7 +1,8 @@
 """Calibrate once per device and runner: measure synthetic networks for as long as the budget lasts, fit, judge, keep.
 
 What was measured is kept after every ten networks, so that a calibration that was cut off resumes; the same seed gives
-the same networks in the same order. Ten that the machine slowed down under are measured again.
+the same networks in the same order, and a finished calibration can be extended by the next ones. Ten that the machine
+slowed down under are measured again.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.devices.store import data_folder, samples_path, save_profile, write_whole
 from cnnprof.errors import DeviceError, UsageError
 from cnnprof.measure.allocator import mapped_s_per_byte
+from cnnprof.measure.calibrate_extend import earlier
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
 from cnnprof.measure.calibrate_suite import MeasureNetwork, looked_at, network_of, networks
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
 from cnnprof.measure.neighbours import CONTENDED, WatchedClock, watched
-from cnnprof.measure.pace import Pace, take_anchor
+from cnnprof.measure.pace import Anchor, Pace, take_anchor
 from cnnprof.measure.samples import NetSample, from_csv, quiet_level_s, to_csv, usual_level_s
 from cnnprof.measure.session import fixed_work
 
@@ -65,6 +67,7 @@ def calibrate(
     seed: int = 0,
     name: str | None = None,
     resume: bool = False,
+    extend: bool = False,
     clock: Clock | None = None,
     measure_network: MeasureNetwork | None = None,
     progress: Callable[[float, int], None] | None = None,
@@ -74,11 +77,16 @@ def calibrate(
 ) -> Calibration:
     """Measure until ``budget_s`` seconds of the clock have passed, then fit and save.
 
+    ``resume`` goes on with what an interrupted calibration measured, ``extend`` with what a finished one did: further
+    networks of its seed, and one fit of all.
     ``anchor`` is the workload that shows drift, ``about`` replaces what the profile says of hardware and versions,
     ``fit`` stands in for :func:`~cnnprof.measure.calibrate_fit.fit_profile`.
     Raises :class:`DeviceError` for a device that can't be calibrated here, :class:`UsageError` for options that
     don't fit, :class:`~cnnprof.errors.CnnprofError` if too few networks were measured.
     """
+    if extend and (resume or device != "cpu"):
+        with_what = "--resume goes on by itself" if resume else "it is for CPUs"
+        raise UsageError(f"calibrate: --extend can't be used here: {with_what}", "leave it out")
     if device == "cuda" and measure_network is None:
         from cnnprof.measure.calibrate_cuda import calibrate_cuda
 
@@ -88,50 +96,28 @@ def calibrate(
     if device != "cpu" and measure_network is None:
         raise DeviceError(f"calibrate: no device {device!r}", "use --device cpu or cuda")
     key = name or profile_name(runner, threads, "float32")
-    partial = samples_path(f"{key}.partial")
-    samples = list(from_csv(partial.read_text("utf-8"), origin=str(partial))) if resume and partial.exists() else []
-    interrupted = False
+    before = earlier(key, runner=runner, threads=threads) if extend else None
+    if before is not None:
+        seed = before.seed
+    cut_off = samples_path(f"{key}.partial")
+    start: Sequence[NetSample] = () if before is None else before.samples
+    if resume and cut_off.exists():
+        start = from_csv(cut_off.read_text("utf-8"), origin=str(cut_off))
     with (
         _runner(runner, threads, seed, measure_network) as measure_one,
         watched(clock or SystemClock(), threads=threads, patience_s=budget_s) as watching,
     ):
-        pace = Pace(take_anchor(watching, anchor))
-        began = _measuring_s(watching)
-        index = max((sample.network for sample in samples), default=-1) + 1
-        batch: list[NetSample] = []
-        dropped, dropped_s, batch_began = 0, 0.0, began
-        try:
-            while _spent_s(watching, began, samples) < budget_s and index < _MOST_NETWORKS:
-                batch.append(measure_one(index, network_of(runner, seed, index), watching))
-                index += 1
-                if len(batch) == _ANCHOR_EVERY:
-                    now = take_anchor(watching, anchor)
-                    took = _measuring_s(watching) - batch_began
-                    batch_began += took
-                    if pace.has_slowed(now) and dropped_s + took <= _DROPPED_SHARE * budget_s:
-                        # The machine was slower meanwhile: the same networks again.
-                        dropped, dropped_s, index = dropped + 1, dropped_s + took, index - len(batch)
-                    elif pace.was_slow_from_the_start(now) and not resume:
-                        samples, index, pace = [], 0, Pace(now)  # once more from here
-                    else:
-                        pace.add(now, [sample.network for sample in batch])
-                        samples += batch
-                        keep(partial.name, samples)
-                    batch = []
-                if progress is not None:
-                    share = min(1.0, _spent_s(watching, began, samples) / budget_s)
-                    progress(share, len(samples) + len(batch))
-        except KeyboardInterrupt:
-            interrupted = True
-        pace.add(take_anchor(watching, anchor), [sample.network for sample in batch])
-        samples += batch
-        keep(partial.name, samples)
+        suite = _Suite(runner, seed, watching, measure_one, anchor, cut_off.name, budget_s)
+        suite.measure(start, 0 if before is None else before.suite, afresh=not (resume or extend), progress=progress)
         # A fake network has no memory to map.
         eager_cpu = runner == "torch" and device == "cpu" and measure_network is None
         mapped = mapped_s_per_byte() if eager_cpu else 0.0
         machine = watching.machine()
-    suite = index
-    samples = undisturbed(samples, pace.slow())
+    samples = undisturbed(suite.samples, suite.pace.slow())
+    noise, drift = suite.noise(samples), suite.pace.drift([sample.network for sample in samples])
+    if before is not None:
+        drift = max(drift, before.drift(noise["anchor_s"]))
+        mapped, budget_s, noise = before.mapped_s_per_byte(mapped), budget_s + before.budget_s, before.noise(noise)
     fitted = fit(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
         {
@@ -146,33 +132,87 @@ def calibrate(
             "seed": seed,
             "budget_s": budget_s,
             "networks": len(samples),
-            "suite": suite,
+            "suite": suite.index,
             "samples": sum(len(sample.kernels) for sample in samples),
-            "gates": gates_of(samples, fitted["total"], pace.drift([s.network for s in samples])),
-            "noise": {
-                "anchor_s": [one.cpu_s for one in pace.anchors],
-                "anchors_disturbed": sum(not one.calm for one in pace.anchors),
-                "again": dropped * _ANCHOR_EVERY,
-                "load": machine.load,
-                **(
-                    {
-                        "probe_s": watching.least_s,
-                        "stream_s": usual_level_s(samples),
-                        "waited_s": watching.waited_s,
-                        "left_out": suite - len(samples),
-                    }
-                    if isinstance(watching, WatchedClock)
-                    else {}
-                ),
-                "system": platform.release(),
-            },
+            "gates": gates_of(samples, fitted["total"], drift),
+            "noise": {**noise, "load": machine.load, "system": platform.release()},
             **(about or {}),
             **fitted,
         }
     )
     save_profile(profile, to_csv(samples))
-    partial.unlink(missing_ok=True)
-    return Calibration(profile=profile, samples=tuple(samples), interrupted=interrupted)
+    cut_off.unlink(missing_ok=True)
+    return Calibration(profile=profile, samples=tuple(samples), interrupted=suite.interrupted)
+
+
+class _Suite:
+    """The networks in order, measured until the budget is spent, with an anchor after every ten."""
+
+    def __init__(
+        self, runner: str, seed: int, clock: Clock, measure_one: MeasureNetwork, anchor: Callable[[], object],
+        kept_in: str, budget_s: float,
+    ) -> None:  # fmt: skip
+        self._network, self._measure_one = partial(network_of, runner, seed), measure_one
+        self._clock, self._anchor, self._kept_in, self._budget_s = clock, anchor, kept_in, budget_s
+        self.pace = Pace(take_anchor(clock, anchor))
+        self.samples: list[NetSample] = []
+        self.index = self.dropped = 0
+        self.interrupted = False
+
+    def measure(
+        self, start: Sequence[NetSample], index: int, *, afresh: bool, progress: Callable[[float, int], None] | None
+    ) -> None:
+        """Go on from ``start`` with the network after it, from ``index`` on; ``afresh``: a machine that turns out to
+        have been slow from the start may begin once more. Ctrl-C keeps what there is."""
+        self.samples = list(start)
+        self.index = max([index, *(sample.network + 1 for sample in start)])
+        began = batch_began = _measuring_s(self._clock)
+        batch: list[NetSample] = []
+        dropped_s = 0.0
+        try:
+            while _spent_s(self._clock, began, self.samples) < self._budget_s and self.index < _MOST_NETWORKS:
+                batch.append(self._measure_one(self.index, self._network(self.index), self._clock))
+                self.index += 1
+                if len(batch) == _ANCHOR_EVERY:
+                    now = take_anchor(self._clock, self._anchor)
+                    took = _measuring_s(self._clock) - batch_began
+                    batch_began += took
+                    if self.pace.has_slowed(now) and dropped_s + took <= _DROPPED_SHARE * self._budget_s:
+                        # The machine was slower meanwhile: the same networks again.
+                        self.dropped, self.index = self.dropped + 1, self.index - len(batch)
+                        dropped_s += took
+                    elif afresh and self.pace.was_slow_from_the_start(now):
+                        self.samples, self.index, self.pace = [], 0, Pace(now)  # once more from here
+                    else:
+                        self._keep(now, batch)
+                    batch = []
+                if progress is not None:
+                    share = min(1.0, _spent_s(self._clock, began, self.samples) / self._budget_s)
+                    progress(share, len(self.samples) + len(batch))
+        except KeyboardInterrupt:
+            self.interrupted = True
+        self._keep(take_anchor(self._clock, self._anchor), batch)
+
+    def _keep(self, now: Anchor, batch: list[NetSample]) -> None:
+        self.pace.add(now, [sample.network for sample in batch])
+        self.samples += batch
+        keep(self._kept_in, self.samples)
+
+    def noise(self, kept: Sequence[NetSample]) -> dict[str, Any]:
+        """What was seen of the machine while ``kept`` were measured."""
+        found: dict[str, Any] = {
+            "anchor_s": [one.cpu_s for one in self.pace.anchors],
+            "anchors_disturbed": sum(not one.calm for one in self.pace.anchors),
+            "again": self.dropped * _ANCHOR_EVERY,
+        }
+        if isinstance(self._clock, WatchedClock):
+            found |= {
+                "probe_s": self._clock.least_s,
+                "stream_s": usual_level_s(kept),
+                "waited_s": self._clock.waited_s,
+                "left_out": self.index - len(kept),
+            }
+        return found
 
 
 def keep(name: str, samples: Sequence[NetSample]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnprof.errors import CnnprofError, DependencyError
-from cnnprof.measure.samples import NetSample, usual_level_s
+from cnnprof.measure.samples import NetSample, quiet_level_s
 from cnnprof.predict.calibrated import effective_kernels
 from cnnprof.predict.features import KERNEL_MODEL, RANGED, apart_s, row_of
 from cnnprof.predict.kernels import Kernel
@@ -86,11 +86,13 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
 
 
 def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[NetSample], dict[str, float]]:
-    """The samples as if the cache had been as contended for all of them as it usually was, and nobody at work beside
-    the core; and the exponents of both. Seconds grow with a power of what copying memory took around them, and
-    exponentially with the share of runs that were disturbed (those that weren't known to be are slower then too).
-    Both are what explains best how far networks are from a fit that hasn't seen them, larger networks apart, which are
-    disturbed more often. Nothing changes where nobody looked, or what was seen hardly varies."""
+    """The samples as if nobody else had used the cache, and nobody been at work beside the core; and the exponents of
+    both. (At the level that the cache usually was at, three calibrations of one machine were 5 % apart.)
+
+    Seconds grow with a power of what copying memory took around them, and exponentially with the share of runs that
+    were disturbed (those that weren't known to be are slower then too). Both are what explains best how far networks
+    are from a fit that hasn't seen them, larger networks apart, which are disturbed more often. Nothing changes where
+    nobody looked, or what was seen hardly varies."""
     streams = np.array([sample.stream_s for sample in samples])
     disturbed = np.array([sample.disturbed for sample in samples])
     varying = [streams.max() >= _VARIES * streams.min(), float(np.ptp(disturbed)) >= _VARIES - 1.0]
@@ -107,7 +109,7 @@ def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[Net
     columns = [np.log(streams) * varying[0], disturbed * varying[1], np.log(totals), np.ones(len(totals))]
     slopes, *_ = np.linalg.lstsq(np.stack(columns, axis=1)[near], missed[near], rcond=None)
     exponent, disturbance = (float(min(most, max(0.0, s))) for s, most in zip(slopes, _MOST_LEVELS, strict=False))
-    factors = (usual_level_s(samples) / streams) ** exponent * np.exp(-disturbance * disturbed)
+    factors = (quiet_level_s(samples) / streams) ** exponent * np.exp(-disturbance * disturbed)
     return [
         replace(s, total_s=s.total_s * factor, seconds=tuple(value * factor for value in s.seconds))
         for s, factor in zip(samples, factors.tolist(), strict=True)

@@ -1,0 +1,134 @@
+"""A finished calibration goes on: further networks, one fit of all; and what can't be extended."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fake_machine import Machine, WorkingClock, measured_on, run
+
+from cnnprof.devices.store import data_folder, load_profile, samples_path
+from cnnprof.errors import SchemaError, UsageError
+from cnnprof.measure.calibrate import calibrate
+from cnnprof.measure.calibrate_fit import fit_profile
+from cnnprof.measure.samples import from_csv
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+class Slower(WorkingClock):
+    """The anchor takes a fifth longer."""
+
+    def cpu_s(self) -> float:
+        self.cpu += 0.0012
+        return self.cpu
+
+
+def test_further_networks_and_one_fit_of_all() -> None:
+    clock = WorkingClock()
+    first = run(clock, Machine(clock), seed=3)
+    machine = Machine(clock)
+    second = run(clock, machine, extend=True)  # the seed is the profile's own
+    assert machine.seen == list(range(12, 24))  # 60 s more at 5 s a network
+    assert [sample.network for sample in second.samples] == list(range(24))
+    data = second.profile.data
+    assert (data["seed"], data["networks"], data["suite"], data["budget_s"]) == (3, 24, 24, 120.0)
+    assert len(data["noise"]["anchor_s"]) == 2 * len(first.profile.data["noise"]["anchor_s"])
+    assert not second.profile.degraded
+    table = from_csv(samples_path("box").read_text("utf-8"), origin="test")
+    assert table[:12] == from_csv_of(first.samples) and len(table) == 24
+    assert load_profile("box").data["classes"] == json.loads(json.dumps(fit_profile(second.samples, seed=3)["classes"]))
+
+
+def from_csv_of(samples: tuple[object, ...]) -> tuple[object, ...]:
+    from cnnprof.measure.samples import to_csv
+
+    return from_csv(to_csv(samples), origin="test")  # type: ignore[arg-type]
+
+
+def test_another_clock_rate_fails_the_drift_gate() -> None:
+    clock = WorkingClock()
+    run(clock, Machine(clock))
+    slower = Slower()
+    again = run(slower, Machine(slower), extend=True)
+    gate = next(gate for gate in again.profile.data["gates"] if gate["name"] == "drift")
+    assert gate["value"] == pytest.approx(0.2, abs=0.001) and not gate["passed"]
+
+
+def test_interrupted_extensions_lose_nothing() -> None:
+    clock = WorkingClock()
+    run(clock, Machine(clock))
+    result = run(clock, Machine(clock, interrupt_at=17), extend=True)
+    assert result.interrupted and result.profile.data["networks"] == 17
+    machine = Machine(clock)
+    run(clock, machine, extend=True)
+    assert machine.seen[0] == 17
+
+
+def test_moods_average_out() -> None:
+    """One calibration while everything took 8 % longer, one while it took 8 % less: the fit of both lies between."""
+    rng = random.Random(1)
+    networks = measured_on(0)
+    moods = {sample.network: 1.08 if sample.network < 55 else 0.92 for sample in networks}
+    moody = [
+        replace(s, total_s=s.total_s * moods[s.network], seconds=tuple(x * moods[s.network] for x in s.seconds))
+        for s in networks
+    ]
+    rng.shuffle(moody)
+    rates = [
+        fit_profile(part, seed=0)["classes"]["conv_dense"]["flops_per_s"]
+        for part in (networks, [s for s in moody if s.network < 55], moody)
+    ]
+    assert abs(rates[2] / rates[0] - 1) < 0.5 * abs(rates[1] / rates[0] - 1)
+
+
+def test_what_cannot_be_extended(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = WorkingClock()
+    with pytest.raises(UsageError, match="no calibration 'box' with its samples"):
+        run(clock, Machine(clock), extend=True)
+    assert not data_folder().exists()
+    run(clock, Machine(clock))
+    kept = (data_folder() / "box.json").read_bytes()
+    for options, said in (
+        ({"threads": 2}, "made with torch at 1 thread, not torch at 2"),
+        ({"resume": True}, "--resume goes on by itself"),
+        ({"device": "cuda"}, "for CPUs"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            run(clock, Machine(clock), extend=True, **options)
+    with pytest.raises(UsageError, match="not onnxruntime at 1"):
+        calibrate(runner="onnxruntime", budget_s=60.0, name="box", extend=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("cnnprof.measure.calibrate_extend.hardware", lambda: {"processor": "Another"})
+        with pytest.raises(UsageError, match="here is Another"):
+            run(clock, Machine(clock), extend=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("cnnprof.measure.calibrate_extend.installed", lambda *_: {"torch": "1.0"})
+        with pytest.raises(UsageError, match=r"calibrated with torch .*, installed is 1\.0"):
+            run(clock, Machine(clock), extend=True)
+    samples_path("box").write_text("network\n")
+    with pytest.raises(SchemaError, match="not a table of samples"):
+        run(clock, Machine(clock), extend=True)
+    assert (data_folder() / "box.json").read_bytes() == kept
+
+
+def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cnnprof.measure.calibrate as module
+    from cnnprof.cli.calibrate import command
+
+    clock = WorkingClock()
+    real = module.calibrate
+    monkeypatch.setattr(
+        module, "calibrate", lambda **options: real(**options, clock=clock, measure_network=Machine(clock))
+    )
+    for options, networks in (((), 12), (("--extend",), 24)):
+        result = CliRunner().invoke(command, ["--name", "box", *options])
+        assert result.exit_code == 0, result.output
+        assert f"box: {networks} networks" in result.output
