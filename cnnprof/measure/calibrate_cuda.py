@@ -41,9 +41,9 @@ from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.session import Plan, take_visit
 from cnnprof.measure.statistics import total_s
 from cnnprof.measure.synthetic_torch import SyntheticModule
-from cnnprof.predict.calibrated import effective_kernels
 from cnnprof.predict.lower import lower
 from cnnprof.predict.queue import in_queue
+from cnnprof.predict.spread import effective_kernels, spread_of
 
 __all__ = ["GRAPH_RUNNER", "CudaNetworks", "calibrate_cuda", "cuda_profile_name"]
 
@@ -255,7 +255,7 @@ def _queued(
         quantiles[level] = [-math.hypot(low, kernels[level][0]), math.hypot(high, kernels[level][1])]
     total = {
         **profile.data["total"], "queue": queue, "log_quantiles": quantiles, "spread_exponent": 0.0,
-        "spread_kernels": 1.0,
+        "spread_time_exponent": 0.0,
     }  # fmt: skip
     coherence = statistics.median(sum(in_queue(s.kernels, s.seconds, queue)) / s.total_s for s in samples)
     gates = []
@@ -269,12 +269,11 @@ def _queued(
 
 
 def _kernel_quantiles(graph: CalibratedDevice | None, samples: Sequence[NetSample]) -> Mapping[str, Sequence[float]]:
-    """How far sums of kernels are missed by fits that hadn't seen them: the graphs', at a usual number of kernels."""
+    """How far sums of kernels are missed by fits that hadn't seen them: the graphs', for a usual network."""
     if graph is None:
         return {"80": _UNKNOWN_80, "90": _UNKNOWN_90}
     total = graph.data["total"]
-    usual = statistics.median(effective_kernels(np.array(sample.seconds)) for sample in samples)
-    shrunk = min(usual, total["spread_kernels"]) ** -total["spread_exponent"]
+    shrunk = statistics.median(spread_of(total, effective_kernels(np.array(s.seconds)), s.total_s) for s in samples)
     return {level: [edge * shrunk for edge in total["log_quantiles"][level]] for level in ("80", "90")}
 
 

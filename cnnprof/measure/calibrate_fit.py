@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnprof.errors import CnnprofError, DependencyError
+from cnnprof.measure.calibrate_spread import network_spread
 from cnnprof.measure.samples import NetSample, quiet_level_s
-from cnnprof.predict.calibrated import effective_kernels
 from cnnprof.predict.features import KERNEL_MODEL, RANGED, apart_s, row_of
 from cnnprof.predict.kernels import Kernel
 from cnnprof.predict.residual import evaluate
@@ -78,7 +78,7 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
             "delta_s": delta,
             **by_byte,
             **level,
-            **_network_spread(samples, unseen + apart, network, alpha, delta),
+            **network_spread(samples, unseen + apart, network, alpha, delta),
         },
         "range": {key: _box([kernels[i] for i in where]) for key, where in groups.items()},
         "roof": _roof(kernels, seconds),
@@ -290,35 +290,6 @@ def _total_fit(samples: Sequence[NetSample]) -> tuple[float, float]:
     weights, *_ = np.linalg.lstsq(design, np.ones(len(samples)), rcond=None)
     alpha, product = float(weights[0]), float(weights[1])
     return alpha, product / alpha
-
-
-def _network_spread(
-    samples: Sequence[NetSample], unseen: Floats, network: npt.NDArray[np.int64], alpha: float, delta: float
-) -> dict[str, Any]:
-    """How far log(measured / predicted) of whole networks reaches that the kernels' fits hadn't seen.
-
-    Errors shrink as a power of the number of kernels that share the time, between not at all and as independent ones
-    would. Quantiles are of the errors of networks scaled to one kernel, with the finite sample's correction (split
-    conformal), the same both ways: to which side the few largest lean is another matter with every suite, and real
-    networks lean to the other. ``spread_kernels`` is how far the shrinking was seen, times two.
-    """
-    kernels = np.maximum(alpha * (unseen - delta), 1e-9)
-    predicted = np.bincount(network, weights=kernels, minlength=len(samples))
-    missed = np.log(np.array([sample.total_s for sample in samples]) / predicted)
-    shared = np.array([effective_kernels(kernels[network == i]) for i in range(len(samples))])
-    slope = float(np.polyfit(np.log(shared), np.log(np.abs(missed) + 0.005), 1)[0]) if np.ptp(shared) > 1.0 else 0.0
-    exponent = min(0.5, max(0.0, -slope))
-    scores = missed * shared**exponent
-    count = len(scores)
-    quantiles = {}
-    for level, covered in (("80", 0.80), ("90", 0.90)):
-        reach = float(np.quantile(np.abs(scores), min(1.0, covered * (count + 1) / count)))
-        quantiles[level] = [-reach, reach]
-    return {
-        "log_quantiles": quantiles,
-        "spread_exponent": exponent,
-        "spread_kernels": 2.0 * float(shared.max()),
-    }
 
 
 def _box(kernels: Sequence[Kernel]) -> dict[str, list[float]]:

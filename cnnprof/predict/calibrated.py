@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.errors import SchemaError
@@ -26,9 +25,9 @@ from cnnprof.predict.queue import in_queue
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 from cnnprof.predict.scale import at, batch_of
+from cnnprof.predict.spread import effective_kernels, spread_of
 
 __all__ = [
-    "effective_kernels",
     "kernel_times",
     "predict_calibrated",
     "rates_from",
@@ -65,12 +64,6 @@ def kernel_times(device: CalibratedDevice, kernels: Sequence[Kernel]) -> list[tu
             base = roofline(kernels[index], rates_from(fit)).latency_s
             times[index] = (base * math.exp(float(residual[place])) + apart_s(kernels[index], total), key)
     return times
-
-
-def effective_kernels(seconds: npt.NDArray[np.float64]) -> float:
-    """How many kernels of equal length would share their time as evenly: (Σt)² / Σt², at least 1."""
-    squares = float((seconds * seconds).sum())
-    return float(seconds.sum()) ** 2 / squares if squares > 0.0 else 1.0
 
 
 def _key(kernel: Kernel, classes: Mapping[str, Any]) -> str | None:
@@ -124,9 +117,7 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int) 
     else:
         corrected = [max(0.0, alpha * (seconds - delta)) for seconds, _ in times]
     total = max(sum(corrected), 0.25 * sum(seconds for seconds, _ in times))
-    # Errors of many kernels average out: the quantiles are of networks with one.
-    averaged = min(effective_kernels(np.array(corrected)), float(total_fit.get("spread_kernels", 1.0)))
-    spread = averaged ** -float(total_fit.get("spread_exponent", 0.0))
+    spread = spread_of(total_fit, effective_kernels(np.array(corrected)), total)
     roof = device.data["roof"]
     layers = [
         _layer(device, kernel, seconds, raw, key, ok, roof)

@@ -1,0 +1,85 @@
+"""Intervals of whole networks, against errors drawn from a law that is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from cnnprof.measure.calibrate_spread import network_spread
+from cnnprof.measure.samples import NetSample
+from cnnprof.predict.spread import effective_kernels, spread_of
+
+_ONE_SECOND = 0.05  # the error's deviation for one kernel of a second
+
+
+def drawn(
+    rng: np.random.Generator, count: int, *, kernels: float, time: float, disturbance: float, calm: bool = False
+) -> tuple[list[NetSample], np.ndarray, np.ndarray]:
+    """Networks of 1 to 60 equal kernels that take 1 to 300 ms, predicted exactly but for the error."""
+    samples, unseen, network = [], [], []
+    for index in range(count):
+        many = int(rng.integers(1, 61))
+        seconds = math.exp(rng.uniform(math.log(1e-3), math.log(0.3)))
+        disturbed = 0.0 if calm else float(rng.uniform(0.0, 1.0))
+        deviation = _ONE_SECOND * many**-kernels * seconds**-time * math.exp(disturbance * disturbed)
+        total = seconds * math.exp(rng.normal(0.0, deviation))
+        samples.append(NetSample(network=index, total_s=total, disturbed=disturbed, kernels=(), seconds=()))
+        unseen += [seconds / many] * many
+        network += [index] * many
+    return samples, np.array(unseen), np.array(network)
+
+
+def test_the_powers_are_found_and_the_interval_covers_networks_at_rest() -> None:
+    rng = np.random.default_rng(0)
+    law = {"kernels": 0.3, "time": 0.15, "disturbance": 0.8}
+    total = network_spread(*drawn(rng, 3000, **law), alpha=1.0, delta=0.0)
+    assert total["spread_exponent"] == pytest.approx(0.3, abs=0.05)
+    assert total["spread_time_exponent"] == pytest.approx(0.15, abs=0.05)
+    assert total["spread_disturbance"] == pytest.approx(0.8, abs=0.15)
+    assert total["log_quantiles"]["90"][1] == pytest.approx(1.645 * _ONE_SECOND, rel=0.15)  # the normal law's
+    for level, said in (("80", 0.80), ("90", 0.90)):
+        reach = total["log_quantiles"][level][1]
+        # Small and large alike: a reach that didn't know of them would cover one too often, the other too rarely.
+        for fewest, most in ((1, 20), (20, 61)):
+            covered = []
+            for sample, seconds in _fresh(rng, law):
+                if fewest <= len(seconds) < most:
+                    spread = spread_of(total, effective_kernels(seconds), float(seconds.sum()))
+                    covered.append(abs(math.log(sample.total_s / seconds.sum())) <= reach * spread)
+            assert np.mean(covered) == pytest.approx(said, abs=0.05)
+
+
+def _fresh(rng: np.random.Generator, law: dict[str, float]) -> list[tuple[NetSample, np.ndarray]]:
+    samples, unseen, network = drawn(rng, 2000, **law, calm=True)
+    return [(sample, unseen[network == i]) for i, sample in enumerate(samples)]
+
+
+def test_errors_that_grow_with_size_shrink_nothing() -> None:
+    """A power below zero would make small networks surer than they are."""
+    total = network_spread(
+        *drawn(np.random.default_rng(1), 500, kernels=-0.3, time=-0.1, disturbance=-0.5), alpha=1.0, delta=0.0
+    )
+    assert (total["spread_exponent"], total["spread_time_exponent"], total["spread_disturbance"]) == pytest.approx(
+        (0.0, 0.0, 0.0), abs=1e-9
+    )
+
+
+def test_networks_that_are_all_alike_have_no_powers() -> None:
+    samples = [
+        NetSample(network=i, total_s=0.01 * math.exp(0.01 * (-1) ** i), disturbed=0.0, kernels=(), seconds=())
+        for i in range(20)
+    ]
+    total = network_spread(samples, np.full(20, 0.01), np.arange(20), alpha=1.0, delta=0.0)
+    assert total["spread_exponent"] == total["spread_time_exponent"] == 0.0
+    assert total["log_quantiles"]["90"] == pytest.approx([-0.01, 0.01])
+
+
+def test_beyond_what_was_seen_nothing_shrinks_further() -> None:
+    total = {"spread_exponent": 0.5, "spread_kernels": 100.0, "spread_time_exponent": 0.1, "spread_s": 0.5}
+    assert spread_of(total, 25.0, 0.1) == pytest.approx(25**-0.5 * 0.1**-0.1)  # by hand
+    assert spread_of(total, 1e6, 60.0) == pytest.approx(spread_of(total, 100.0, 0.5))
+    assert spread_of({}, 25.0, 0.1) == 1.0  # a profile from before the powers
+    assert effective_kernels(np.array([2.0, 2.0, 2.0])) == pytest.approx(3.0)
+    assert effective_kernels(np.array([1.0, 0.0])) == 1.0
