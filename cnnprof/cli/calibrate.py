@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from cnnprof.cli.interrupt import kill_keeps
+
 __all__ = ["command"]
 
 _EPILOG = """\b
@@ -36,6 +38,7 @@ _BUDGETS = ("15s", "60s", "240s")
     "hour the machine is in another mood; several average out.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+@kill_keeps
 def command(
     *, device: str, runner: str, threads: int, budget: str, seed: int, name: str | None, resume: bool, extend: bool,
     quiet: bool,

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from cnnprof.cli.interrupt import kill_keeps
 from cnnprof.cli.options import model_argument, model_options
 
 __all__ = ["command"]
@@ -37,6 +38,7 @@ Examples:
               help="JSON is the whole profile with its measurement.")  # fmt: skip
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and notes on standard error.")
+@kill_keeps
 def command(
     *,
     model: str,

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from cnnprof.cli.interrupt import kill_keeps
+
 __all__ = ["command"]
 
 _EPILOG = """\b
@@ -30,6 +32,7 @@ Examples:
 @click.option("-b", "--batch", type=click.IntRange(min=1), help="Set the batch dimension.")
 @click.option("-o", "--output", metavar="FILE", help="Write the record (JSON) there, and its page beside it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+@kill_keeps
 def command(
     *, device: str | None, runner: str, threads: int, budget: str, models: tuple[str, ...], sweep: bool,
     batch: int | None, output: str | None, quiet: bool,

@@ -207,11 +207,15 @@ def _rooflines(kernels: Sequence[Kernel], rates: Rates) -> Floats:
 def _held_out(
     rows: Floats, residual: Floats, network: npt.NDArray[np.int64], seed: int, *, quick: bool = False
 ) -> Floats:
-    """Predictions of each residual from a fit that hadn't seen its network; ``quick`` with fewer folds and trees."""
+    """Predictions of each residual from a fit that hadn't seen its network; ``quick`` with fewer folds and trees.
+
+    Else a fold is networks measured one after the other: a fit that has seen the same minutes knows the machine's mood
+    in them, which nobody does who predicts."""
     guess = np.zeros(len(residual))
     folds = 2 if quick else _BATCHES
+    fold = network % folds if quick else network * folds // (int(network.max()) + 1)
     for part in range(folds) if len(residual) >= _TREES_FROM else ():
-        held = network % folds == part
+        held = fold == part
         if held.any() and (~held).sum() >= _TREES_FROM // 2:
             guess[held] = evaluate(_forests(rows[~held], residual[~held], seed, quick=quick), rows[held])
     return guess

@@ -124,14 +124,17 @@ def take_visit(
 
 
 def _anchor(session: Session, anchor: Run | None, clock: Clock) -> None:
-    """The anchor's time now: the least CPU time of fifteen runs (of wall time where it has none)."""
+    """The anchor's time now: the least CPU time (wall time where it has none) of fifteen runs, of those that nothing
+    disturbed. None is kept where a neighbour was beside all of them: that is no other pace of the machine."""
     if isinstance(clock, WatchedClock) and not clock.feeds_device:
         session.stream_s.append(clock.stream_s())
     if anchor is None:
         return
     anchor()
     samples = [take_sample(anchor, clock) for _ in range(15)]
-    session.anchor_s.append(min(sample.cpu_s or sample.wall_s for sample in samples))
+    calm = [sample.cpu_s or sample.wall_s for sample in samples if not sample.disturbed]
+    if calm:
+        session.anchor_s.append(min(calm))
 
 
 def fixed_work() -> int:

@@ -182,7 +182,10 @@ def _measure_noisy_again(
     for attempt in range(_ATTEMPTS):
         noisy = [name for name, found in measured.items() if not found.noise.quiet]
         for done, name in enumerate(noisy, 1):
-            found = take(replace(source(name), plan=_PATIENT, patience_s=_LONG_PATIENCE_S))
+            try:
+                found = take(replace(source(name), plan=_PATIENT, patience_s=_LONG_PATIENCE_S))
+            except CnnprofError:  # what was measured before stays, and says that it was noisy
+                continue
             if found.noise.quiet or _restlessness(found) < _restlessness(measured[name]):
                 measured[name] = found
             if progress is not None:

@@ -27,4 +27,4 @@ def spread_of(total: Mapping[str, Any], kernels: float, seconds: float) -> float
     kernels = min(kernels, float(total.get("spread_kernels", 1.0)))
     seconds = min(seconds, float(total.get("spread_s", 1.0)))
     by_kernels, by_time = (float(total.get(f"spread_{name}", 0.0)) for name in ("exponent", "time_exponent"))
-    return kernels**-by_kernels * float(max(seconds, 1e-9) ** -by_time)
+    return float(kernels**-by_kernels * max(seconds, 1e-9) ** -by_time)

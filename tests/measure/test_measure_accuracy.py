@@ -17,7 +17,7 @@ from scipy import stats
 
 from cnnprof.api import load
 from cnnprof.devices.calibrated import CalibratedDevice
-from cnnprof.errors import ModelError
+from cnnprof.errors import CnnprofError, ModelError
 from cnnprof.frontends.inputs import InputSpec, parse_inputs
 from cnnprof.ir import GraphBuilder, ModelSource, Op, Role, Tensor
 from cnnprof.measure.accuracy import Compared, report, shares, spearman
@@ -200,6 +200,20 @@ def test_noisy_ones_are_measured_again_and_the_quiet_run_kept(calibrated: Calibr
     assert taken == [files[0], files[1], files[1], files[0], files[1]]
     assert all(waiting[-1][i] > max(earlier[i] for earlier in waiting[:-1]) for i in (0, 1))  # it waits for quiet
     assert made["too_noisy"] == [] and made["errors"]["models"] == 2
+
+
+def test_a_failure_while_measuring_again_loses_nothing(calibrated: CalibratedDevice, files: list[str]) -> None:
+    taken = []
+
+    def take(visit: Visit) -> Measurement:
+        taken.append(visit.reference)
+        if len(taken) > 4:
+            raise CnnprofError("the machine: no memory", "make room")
+        return measurement(0.010, steal=0.01 if visit.reference == files[1] else 0.0)
+
+    made = verify(calibrated, files, measure_one=take)
+    assert len(taken) > 4 and made["failed"] == {}
+    assert [row["model"] for row in made["models"]] == files and made["too_noisy"] == [files[1]]
 
 
 def test_a_quiet_second_round_takes_the_place_of_a_noisy_first(calibrated: CalibratedDevice, files: list[str]) -> None:

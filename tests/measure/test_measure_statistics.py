@@ -84,6 +84,28 @@ def test_switching_clocks_never_pass_unseen_by_more_than_the_interval() -> None:
     assert covered / said >= 0.85
 
 
+@pytest.mark.parametrize(("beside", "kept"), [(True, 1), (False, 2)])
+def test_a_neighbour_beside_an_anchor_says_nothing_of_the_pace(beside: bool, kept: int) -> None:
+    """The last anchor takes twice as long, every run of it disturbed: it isn't kept, and drift counts as unchecked."""
+    clock, rng = FakeClock(), random.Random(0)
+    runs: list[int] = []
+
+    def anchor() -> None:
+        runs.append(1)
+        last = len(runs) > 16  # one to warm up and fifteen that count, before and after
+        clock.spend(0.002 if last else 0.001, switches=int(last and beside))
+
+    session = run_session({"net": steady(clock, TRUE, rng)}, clock, PLAN, anchor=anchor)
+    assert len(runs) == 32 and len(session.anchor_s) == kept
+    assert session.before is not None and session.after is not None
+    statistics = summarise(session.visits["net"], single_thread=True)
+    report = judge(
+        statistics, session.before, session.after, own_cpu_s=1.0, single_thread=True, anchor_s=session.anchor_s
+    )
+    assert ("anchor" in report.unchecked) is beside
+    assert any("the anchor workload drifted by 100%" in reason for reason in report.reasons) is not beside
+
+
 def test_drift_is_refused_or_covered() -> None:
     """A slow drift lies inside the interval; a fast one is refused by the anchor or by the interval's width."""
     for seed in range(30):
