@@ -67,7 +67,7 @@ def from_csv(text: str, *, origin: str) -> tuple[NetSample, ...]:
     """What :func:`to_csv` wrote. Raises :class:`SchemaError` if it isn't that."""
     rows = list(csv.reader(io.StringIO(text)))
     if not rows or tuple(rows[0]) != _COLUMNS:
-        raise SchemaError(f"{origin}: not a table of samples", "calibrate again without --resume")
+        raise SchemaError(f"{origin}: not a table of samples", "calibrate anew, without --resume or --extend")
     try:
         nets: dict[int, list[list[str]]] = {}
         for row in rows[1:]:
@@ -75,7 +75,7 @@ def from_csv(text: str, *, origin: str) -> tuple[NetSample, ...]:
         return tuple(_net(index, lines) for index, lines in nets.items())
     except (ValueError, IndexError) as error:
         raise SchemaError(
-            f"{origin}: a damaged table of samples ({error})", "calibrate again without --resume"
+            f"{origin}: a damaged table of samples ({error})", "calibrate anew, without --resume or --extend"
         ) from None
 
 
