@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fake_machine import Machine, WorkingClock, measured_on, run
+from fake_machine import Machine, WorkingClock, run
 
 from cnnprof.devices.store import data_folder, load_profile, samples_path
 from cnnprof.errors import SchemaError, UsageError
@@ -21,6 +19,11 @@ from cnnprof.measure.samples import from_csv
 @pytest.fixture(autouse=True)
 def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+def quick(samples: object, *, seed: int, mapped_s_per_byte: float) -> dict[str, object]:
+    """Stands in for the fit where that isn't what is looked at: it takes seconds."""
+    return {"classes": {}, "total": {"alpha": 1.04, "delta_s": 3e-6}, "range": {}, "roof": {}}
 
 
 class Slower(WorkingClock):
@@ -55,46 +58,29 @@ def from_csv_of(samples: tuple[object, ...]) -> tuple[object, ...]:
 
 def test_another_clock_rate_fails_the_drift_gate() -> None:
     clock = WorkingClock()
-    run(clock, Machine(clock))
+    run(clock, Machine(clock), fit=quick)
     slower = Slower()
-    again = run(slower, Machine(slower), extend=True)
+    again = run(slower, Machine(slower), fit=quick, extend=True)
     gate = next(gate for gate in again.profile.data["gates"] if gate["name"] == "drift")
     assert gate["value"] == pytest.approx(0.2, abs=0.001) and not gate["passed"]
 
 
 def test_interrupted_extensions_lose_nothing() -> None:
     clock = WorkingClock()
-    run(clock, Machine(clock))
-    result = run(clock, Machine(clock, interrupt_at=17), extend=True)
+    run(clock, Machine(clock), fit=quick)
+    result = run(clock, Machine(clock, interrupt_at=17), fit=quick, extend=True)
     assert result.interrupted and result.profile.data["networks"] == 17
     machine = Machine(clock)
-    run(clock, machine, extend=True)
+    run(clock, machine, fit=quick, extend=True)
     assert machine.seen[0] == 17
-
-
-def test_moods_average_out() -> None:
-    """One calibration while everything took 8 % longer, one while it took 8 % less: the fit of both lies between."""
-    rng = random.Random(1)
-    networks = measured_on(0)
-    moods = {sample.network: 1.08 if sample.network < 55 else 0.92 for sample in networks}
-    moody = [
-        replace(s, total_s=s.total_s * moods[s.network], seconds=tuple(x * moods[s.network] for x in s.seconds))
-        for s in networks
-    ]
-    rng.shuffle(moody)
-    rates = [
-        fit_profile(part, seed=0)["classes"]["conv_dense"]["flops_per_s"]
-        for part in (networks, [s for s in moody if s.network < 55], moody)
-    ]
-    assert abs(rates[2] / rates[0] - 1) < 0.5 * abs(rates[1] / rates[0] - 1)
 
 
 def test_what_cannot_be_extended(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = WorkingClock()
     with pytest.raises(UsageError, match="no calibration 'box' with its samples"):
-        run(clock, Machine(clock), extend=True)
+        run(clock, Machine(clock), fit=quick, extend=True)
     assert not data_folder().exists()
-    run(clock, Machine(clock))
+    run(clock, Machine(clock), fit=quick)
     kept = (data_folder() / "box.json").read_bytes()
     for options, said in (
         ({"threads": 2}, "made with torch at 1 thread, not torch at 2"),
@@ -102,20 +88,20 @@ def test_what_cannot_be_extended(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"device": "cuda"}, "for CPUs"),
     ):
         with pytest.raises(UsageError, match=said):
-            run(clock, Machine(clock), extend=True, **options)
+            run(clock, Machine(clock), fit=quick, extend=True, **options)
     with pytest.raises(UsageError, match="not onnxruntime at 1"):
         calibrate(runner="onnxruntime", budget_s=60.0, name="box", extend=True)
     with monkeypatch.context() as patch:
         patch.setattr("cnnprof.measure.calibrate_extend.hardware", lambda: {"processor": "Another"})
         with pytest.raises(UsageError, match="here is Another"):
-            run(clock, Machine(clock), extend=True)
+            run(clock, Machine(clock), fit=quick, extend=True)
     with monkeypatch.context() as patch:
         patch.setattr("cnnprof.measure.calibrate_extend.installed", lambda *_: {"torch": "1.0"})
         with pytest.raises(UsageError, match=r"calibrated with torch .*, installed is 1\.0"):
-            run(clock, Machine(clock), extend=True)
+            run(clock, Machine(clock), fit=quick, extend=True)
     samples_path("box").write_text("network\n")
     with pytest.raises(SchemaError, match="not a table of samples"):
-        run(clock, Machine(clock), extend=True)
+        run(clock, Machine(clock), fit=quick, extend=True)
     assert (data_folder() / "box.json").read_bytes() == kept
 
 
