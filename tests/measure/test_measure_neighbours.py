@@ -172,7 +172,9 @@ def test_a_device_is_timed_by_its_own_clock_and_its_host_watched() -> None:
         cuda.launch("kernel", 5_000_000, host_ns=7_000)
         assert clock.wall_s() - began == pytest.approx(5.007e-3)
         assert clock.machine().frequency_hz is None
-        session = run_session({"n": lambda: cuda.launch("kernel", 1_000)}, clock, Plan(visits=3, seconds=0.0))
+        session = run_session(
+            {"n": lambda: cuda.launch("kernel", 1_000)}, clock, Plan(visits=3, samples=0, seconds=0.0)
+        )
     assert session.stream_s == []
     assert before is None or os.sched_getaffinity(0) == before
     sample = looked_at(lambda index, _graph, _clock: _sample(index, 0.0), 4, None, clock)  # type: ignore[arg-type]
