@@ -7,18 +7,18 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import TypeVar
+from typing import ParamSpec
 
 __all__ = ["kill_keeps"]
 
-F = TypeVar("F", bound=Callable[..., None])
+P = ParamSpec("P")
 
 
-def kill_keeps(command: F) -> F:
+def kill_keeps(command: Callable[P, None]) -> Callable[P, None]:
     """Let SIGTERM interrupt ``command``: a job in the background never sees Ctrl-C, and would lose everything."""
 
     @functools.wraps(command)
-    def wrapped(*args: object, **options: object) -> None:
+    def wrapped(*args: P.args, **options: P.kwargs) -> None:
         if threading.current_thread() is not threading.main_thread():  # nobody else may handle signals
             command(*args, **options)
             return
@@ -28,7 +28,7 @@ def kill_keeps(command: F) -> F:
         finally:
             signal.signal(signal.SIGTERM, before)
 
-    return wrapped  # type: ignore[return-value]
+    return wrapped
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

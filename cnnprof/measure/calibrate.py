@@ -27,9 +27,9 @@ from cnnprof.measure.calibrate_suite import MeasureNetwork, looked_at, network_o
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
 from cnnprof.measure.neighbours import CONTENDED, WatchedClock, watched
-from cnnprof.measure.pace import Anchor, Pace, take_anchor
+from cnnprof.measure.pace import Pace
 from cnnprof.measure.samples import NetSample, from_csv, quiet_level_s, to_csv, usual_level_s
-from cnnprof.measure.session import fixed_work
+from cnnprof.measure.session import Anchor, fixed_work, take_anchor
 
 __all__ = ["Calibration", "calibrate", "keep", "profile_name", "summary"]
 
@@ -116,7 +116,7 @@ def calibrate(
     samples = undisturbed(suite.samples, suite.pace.slow())
     noise, drift = suite.noise(samples), suite.pace.drift([sample.network for sample in samples])
     if before is not None:
-        drift = max(drift, before.drift(noise["anchor_s"]))
+        drift = max(drift, before.drift(suite.pace.usual_s))
         mapped, budget_s, noise = before.mapped_s_per_byte(mapped), budget_s + before.budget_s, before.noise(noise)
     fitted = fit(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
@@ -202,6 +202,7 @@ class _Suite:
         """What was seen of the machine while ``kept`` were measured."""
         found: dict[str, Any] = {
             "anchor_s": [one.cpu_s for one in self.pace.anchors],
+            "usual_anchor_s": self.pace.usual_s,
             "anchors_disturbed": sum(not one.calm for one in self.pace.anchors),
             "again": self.dropped * _ANCHOR_EVERY,
         }

@@ -41,10 +41,11 @@ class Earlier:
         return float(self.profile.data.get("budget_s", 0.0))
 
     def noise(self, now: Mapping[str, Any]) -> dict[str, Any]:
-        """What was seen of the machine ``now``, with what was seen then: anchors in order, waiting and what was
-        repeated in all, the probe's least."""
+        """What was seen of the machine ``now``, with what was seen then: anchors in order (the usual one stays that of
+        the first hour), waiting and what was repeated in all, the probe's least."""
         then = self.profile.data.get("noise", {})
-        found = {**now, "anchor_s": [*self._anchor_s, *now["anchor_s"]]}
+        found = {**now, "anchor_s": [*then.get("anchor_s", []), *now["anchor_s"]]}
+        found["usual_anchor_s"] = self._usual_anchor_s or now["usual_anchor_s"]
         for name in ("anchors_disturbed", "again", "waited_s"):
             if name in now:
                 found[name] = now[name] + then.get(name, 0)
@@ -53,19 +54,21 @@ class Earlier:
         return found
 
     @property
-    def _anchor_s(self) -> list[float]:
-        return [float(seconds) for seconds in self.profile.data.get("noise", {}).get("anchor_s", [])]
+    def _usual_anchor_s(self) -> float | None:
+        """None where nobody took any; of a profile that doesn't say, the median of all, also beside neighbours."""
+        noise = self.profile.data.get("noise", {})
+        if noise.get("usual_anchor_s"):
+            return float(noise["usual_anchor_s"])
+        return statistics.median(noise["anchor_s"]) if noise.get("anchor_s") else None
 
     def mapped_s_per_byte(self, now: float) -> float:
         """Half way between what mapping memory cost then and what it costs ``now``."""
         return 0.5 * (float(self.profile.data["total"].get("mapped_s_per_byte", now)) + now)
 
-    def drift(self, anchor_s: list[float]) -> float:
-        """How far the usual anchor of ``anchor_s`` is from the usual one then; 0 where there is none."""
-        if not anchor_s or not self._anchor_s:
-            return 0.0
-        then, now = statistics.median(self._anchor_s), statistics.median(anchor_s)
-        return max(then, now) / min(then, now) - 1.0
+    def drift(self, usual_s: float | None) -> float:
+        """How far an anchor of ``usual_s`` is from the usual one then; 0 where either isn't known."""
+        then = self._usual_anchor_s
+        return max(then, usual_s) / min(then, usual_s) - 1.0 if then and usual_s else 0.0
 
 
 def earlier(name: str, *, runner: str, threads: int) -> Earlier:

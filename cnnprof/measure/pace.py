@@ -7,33 +7,15 @@ was measured between two slow anchors is known to be slower than the rest.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
-from cnnprof.measure.clock import Clock
-from cnnprof.measure.session import take_sample
+from cnnprof.measure.session import Anchor
 
-__all__ = ["SLOWED", "Anchor", "Pace", "take_anchor"]
+__all__ = ["SLOWED", "Pace"]
 
 SLOWED = 1.04  # an anchor that takes this much longer than usual: the machine is slower
 _SLOW_START = 1.15
 _STEADY = 5  # anchors
-_RUNS = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """CPU seconds of the anchor; not ``calm`` if every run of it was disturbed."""
-
-    cpu_s: float
-    calm: bool
-
-
-def take_anchor(clock: Clock, work: Callable[[], object]) -> Anchor:
-    """The least of fifteen runs, of those that nothing disturbed if there are any."""
-    runs = [take_sample(work, clock) for _ in range(_RUNS)]
-    calm = [run for run in runs if not run.disturbed]
-    return Anchor(min(run.cpu_s for run in calm or runs), bool(calm))
 
 
 class Pace:
@@ -48,10 +30,16 @@ class Pace:
         self._after.update(dict.fromkeys(networks, len(self.anchors)))
         self.anchors.append(anchor)
 
+    @property
+    def usual_s(self) -> float | None:
+        """The median anchor; None where a neighbour was beside every one."""
+        calm = _calm(self.anchors)
+        return statistics.median(calm) if calm else None
+
     def has_slowed(self, now: Anchor) -> bool:
         """Whether ``now`` took longer than usual before; not known beside a neighbour."""
-        before = _calm(self.anchors)
-        return bool(now.calm and before and now.cpu_s > SLOWED * statistics.median(before))
+        usual = self.usual_s
+        return now.calm and usual is not None and now.cpu_s > SLOWED * usual
 
     def was_slow_from_the_start(self, now: Anchor) -> bool:
         """Whether ``now`` is much faster than every anchor before."""
@@ -60,7 +48,7 @@ class Pace:
 
     def slow(self) -> frozenset[int]:
         """The networks whose anchors, before and after, on average took longer than the usual one."""
-        usual = statistics.median(_calm(self.anchors) or [0.0])
+        usual = self.usual_s or 0.0
         found = set()
         for network, after in self._after.items():
             beside = _calm(self.anchors[after - 1 : after + 1])

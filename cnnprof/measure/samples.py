@@ -46,7 +46,7 @@ def quiet_level_s(samples: Sequence[NetSample]) -> float:
 
 
 def usual_level_s(samples: Sequence[NetSample]) -> float:
-    """What copying takes around most of ``samples``: the level that to expect; 0 where nobody looked."""
+    """What copying takes around most of ``samples``: the level to expect; 0 where nobody looked."""
     return quantile([sample.stream_s for sample in samples], 0.5) if samples else 0.0
 
 

@@ -12,11 +12,22 @@ from cnnprof.measure.clock import Clock, MachineState
 from cnnprof.measure.neighbours import WatchedClock
 from cnnprof.measure.statistics import Sample
 
-__all__ = ["Plan", "Session", "fixed_work", "run_session", "take_sample", "take_visit", "warm_up"]
+__all__ = [
+    "Anchor",
+    "Plan",
+    "Session",
+    "fixed_work",
+    "run_session",
+    "take_anchor",
+    "take_sample",
+    "take_visit",
+    "warm_up",
+]
 
 Run = Callable[[], object]
 Progress = Callable[[int, int, str], None]
 _AGREE = 0.05
+_ANCHOR_RUNS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,18 +134,32 @@ def take_visit(
             return samples
 
 
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """CPU seconds of the anchor (wall time on a clock that has none); not ``calm`` if every run was disturbed."""
+
+    cpu_s: float
+    calm: bool
+
+
+def take_anchor(clock: Clock, work: Run) -> Anchor:
+    """The least of fifteen runs, of those that nothing disturbed if there are any."""
+    runs = [take_sample(work, clock) for _ in range(_ANCHOR_RUNS)]
+    calm = [run for run in runs if not run.disturbed]
+    return Anchor(min(run.cpu_s or run.wall_s for run in calm or runs), bool(calm))
+
+
 def _anchor(session: Session, anchor: Run | None, clock: Clock) -> None:
-    """The anchor's time now: the least CPU time (wall time where it has none) of fifteen runs, of those that nothing
-    disturbed. None is kept where a neighbour was beside all of them: that is no other pace of the machine."""
+    """Look at the cache and at the anchor. One with a neighbour beside every run isn't kept: that is no other pace of
+    the machine."""
     if isinstance(clock, WatchedClock) and not clock.feeds_device:
         session.stream_s.append(clock.stream_s())
     if anchor is None:
         return
     anchor()
-    samples = [take_sample(anchor, clock) for _ in range(15)]
-    calm = [sample.cpu_s or sample.wall_s for sample in samples if not sample.disturbed]
-    if calm:
-        session.anchor_s.append(min(calm))
+    taken = take_anchor(clock, anchor)
+    if taken.calm:
+        session.anchor_s.append(taken.cpu_s)
 
 
 def fixed_work() -> int:

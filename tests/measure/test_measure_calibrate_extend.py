@@ -65,6 +65,25 @@ def test_another_clock_rate_fails_the_drift_gate() -> None:
     assert gate["value"] == pytest.approx(0.2, abs=0.001) and not gate["passed"]
 
 
+def test_a_neighbour_beside_the_anchors_is_no_other_clock_rate() -> None:
+    class Beside(WorkingClock):
+        """In the first 55 s everything takes twice as long, and is seen to be disturbed: two of three anchors."""
+
+        def cpu_s(self) -> float:
+            beside = self.wall < 155.0
+            self.switched += beside
+            self.cpu += 0.002 if beside else 0.001
+            return self.cpu
+
+    clock = WorkingClock()
+    run(clock, Machine(clock), fit=quick)
+    beside = Beside()
+    again = run(beside, Machine(beside), fit=quick, extend=True)
+    assert sorted(round(s, 6) for s in again.profile.data["noise"]["anchor_s"])[-3:] == [0.001, 0.002, 0.002]
+    gate = next(gate for gate in again.profile.data["gates"] if gate["name"] == "drift")
+    assert gate["value"] == pytest.approx(0.0, abs=0.001) and gate["passed"]
+
+
 def test_interrupted_extensions_lose_nothing() -> None:
     clock = WorkingClock()
     run(clock, Machine(clock), fit=quick)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from fake_clock import FakeClock
 
-from cnnprof.measure.pace import Anchor, Pace, take_anchor
+from cnnprof.measure.pace import Pace
+from cnnprof.measure.session import Anchor, take_anchor
 
 
 def paced(*seconds: float, beside: tuple[int, ...] = ()) -> Pace:
