@@ -33,7 +33,7 @@ from cnnprof.measure.session import Anchor, fixed_work, take_anchor
 
 __all__ = ["Calibration", "calibrate", "keep", "profile_name", "summary"]
 
-_MOST_NETWORKS = 400
+_MOST_NETWORKS = 400  # in one run
 _ANCHOR_EVERY = 10
 _DROPPED_SHARE = 0.3  # at most of the budget for networks measured again
 _KEPT_SHARE = 0.6
@@ -113,7 +113,7 @@ def calibrate(
         eager_cpu = runner == "torch" and device == "cpu" and measure_network is None
         mapped = mapped_s_per_byte() if eager_cpu else 0.0
         machine = watching.machine()
-    samples = undisturbed(suite.samples, suite.pace.slow())
+    samples = undisturbed(suite.samples, suite.pace.slow(), fewest=0 if before is None else len(before.samples))
     noise, drift = suite.noise(samples), suite.pace.drift([sample.network for sample in samples])
     if before is not None:
         drift = max(drift, before.drift(suite.pace.usual_s))
@@ -166,11 +166,12 @@ class _Suite:
         have been slow from the start may begin once more. Ctrl-C keeps what there is."""
         self.samples = list(start)
         self.index = max([index, *(sample.network + 1 for sample in start)])
+        end = index + _MOST_NETWORKS
         began = batch_began = _measuring_s(self._clock)
         batch: list[NetSample] = []
         dropped_s = 0.0
         try:
-            while _spent_s(self._clock, began, self.samples) < self._budget_s and self.index < _MOST_NETWORKS:
+            while _spent_s(self._clock, began, self.samples) < self._budget_s and self.index < end:
                 batch.append(self._measure_one(self.index, self._network(self.index), self._clock))
                 self.index += 1
                 if len(batch) == _ANCHOR_EVERY:
@@ -226,11 +227,11 @@ def keep(name: str, samples: Sequence[NetSample]) -> None:
     write_whole(folder / name, to_csv(samples))
 
 
-def undisturbed(samples: Sequence[NetSample], slow: Collection[int] = ()) -> list[NetSample]:
+def undisturbed(samples: Sequence[NetSample], slow: Collection[int] = (), fewest: int = 0) -> list[NetSample]:
     """The networks that no neighbour slowed, neither on the core nor through the cache, nor the machine's own pace
-    (``slow``), in order; at least three fifths of them, the least disturbed: more networks make a better fit, up to
-    there, than quieter ones."""
-    least = math.ceil(_KEPT_SHARE * len(samples))
+    (``slow``), in order; at least three fifths of them (and ``fewest``), the least disturbed: more networks make a
+    better fit, up to there, than quieter ones."""
+    least = max(fewest, math.ceil(_KEPT_SHARE * len(samples)))
     limit = (1.0 + CONTENDED) * quiet_level_s(samples)
     kept = [sample for sample in samples if _is_calm(sample, limit) and sample.network not in slow]
     if len(kept) >= least:

@@ -50,6 +50,20 @@ def test_further_networks_and_one_fit_of_all() -> None:
     assert load_profile("box").data["classes"] == json.loads(json.dumps(fit_profile(second.samples, seed=3)["classes"]))
 
 
+def test_a_calibration_may_be_extended_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most 15 networks a run, of which twelve fit: those before don't count. One that measures none leaves all."""
+    monkeypatch.setattr("cnnprof.measure.calibrate._MOST_NETWORKS", 15)
+    clock = WorkingClock()
+    run(clock, Machine(clock), fit=quick)
+    for hour in (2, 3):
+        again = run(clock, Machine(clock), fit=quick, extend=True)
+        assert [sample.network for sample in again.samples] == list(range(12 * hour))
+    none = calibrate(
+        runner="torch", clock=clock, measure_network=Machine(clock), name="box", budget_s=0.0, fit=quick, extend=True
+    )
+    assert len(none.samples) == 36
+
+
 def from_csv_of(samples: tuple[object, ...]) -> tuple[object, ...]:
     from cnnprof.measure.samples import to_csv
 

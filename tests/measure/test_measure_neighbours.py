@@ -155,6 +155,8 @@ def test_networks_measured_beside_neighbours_are_left_out_but_never_most_of_them
     most = [_sample(i, 1.0 + 0.1 * i, disturbed=0.9 if i == 1 else 0.4) for i in range(10)]
     assert [s.network for s in undisturbed(most)] == [0, 2, 3, 4, 5, 6]
     assert undisturbed([]) == []
+    # An extension never leaves fewer than there were, however they compare with the new ones.
+    assert len(undisturbed(most, fewest=8)) == 8 and undisturbed(most, fewest=10) == most
     # While the machine was slow: left out first, and back only where too few are left.
     assert [s.network for s in undisturbed(calm, {3, 4, 19})] == [i for i in range(20) if i not in (3, 4, 19)]
     assert [s.network for s in undisturbed(calm, range(10))] == [0, 1, *range(10, 20)]
