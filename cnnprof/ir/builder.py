@@ -99,8 +99,9 @@ class GraphBuilder:
         *,
         saved_for_backward: Iterable[str] = (),
         optimizer_state_bytes: int = 0,
+        module_calls: int | None = None,
     ) -> Graph:
-        """The graph; the keywords are for training graphs (see :class:`Graph`)."""
+        """The graph; for the keywords see :class:`Graph`."""
         ins, outs = tuple(inputs), tuple(outputs)
         for name in (*ins, *outs):
             if name not in self._tensors:
@@ -119,5 +120,6 @@ class GraphBuilder:
             storage_bytes=MappingProxyType(dict(self._storage_bytes)),
             saved_for_backward=tuple(saved_for_backward),
             optimizer_state_bytes=optimizer_state_bytes,
+            module_calls=module_calls,
             released=MappingProxyType(dict(self._released)),
         )

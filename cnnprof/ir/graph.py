@@ -47,7 +47,8 @@ class Graph:
 
     In a training graph (``mode`` "training") ops have phases; ``saved_for_backward`` names the tensors that
     autograd keeps from the forward to the backward phase, ``optimizer_state_bytes`` is what the optimizer holds
-    between steps.
+    between steps. ``module_calls`` is how many modules one pass calls, containers and those that compute nothing among
+    them: each costs the host its share of Python. None where no modules were seen.
     """
 
     source: ModelSource
@@ -61,6 +62,7 @@ class Graph:
     released: Mapping[str, int] = field(default_factory=dict)
     saved_for_backward: tuple[str, ...] = ()
     optimizer_state_bytes: int = 0
+    module_calls: int | None = None
 
     def __len__(self) -> int:
         return len(self.ops)

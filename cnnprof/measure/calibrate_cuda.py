@@ -2,8 +2,8 @@
 
 Totals are by events, from an idle device to an idle device; a kernel's time is the profiler's, in a process of its own:
 once a profiler has looked, launching takes a third longer for as long as the process lives (seen on an H200). An eager
-run is a queue that the host fills (:mod:`cnnprof.predict.queue`): what each class costs the host is fitted on the
-totals (:mod:`cnnprof.measure.queue_fit`). A graph's replay waits for nobody: its total is near the kernels' sum.
+run is a queue that the host fills (:mod:`cnnprof.predict.queue`): what each op costs the host is timed where it stands
+(:mod:`cnnprof.measure.queue_fit`). A graph's replay waits for nobody: its total is near the kernels' sum.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -53,6 +54,7 @@ _LEAST_RUNS = 12
 _LEAST_S = 0.05
 _LONGEST_S = 1.0  # of plain runs: then those beside a neighbour of the host's have to do
 _PASSES = 7
+_HOST_RUNS = 11
 _LEAST_KERNEL_S = 1e-8  # a view has no kernel; fits are in logarithms
 _WARM_S = 0.5  # a GPU's clock needs that long to go up
 _WARM_RUNS = 5000
@@ -92,10 +94,12 @@ class CudaNetworks:
             raise _failed(graph, error) from error
 
     def _measured(self, index: int, graph: Graph, clock: Clock) -> NetSample:
-        traced, run, _ = _built(self._cuda, index, graph)
+        built = _built(self._cuda, index, graph)
+        traced, run = built.traced, built.run
         kernels = lower(traced, "torch")
         plan = Plan(samples=_LEAST_RUNS, seconds=_LEAST_S, longest_s=_LONGEST_S, fewest=_LEAST_RUNS)
         samples = take_visit(run, clock, plan)
+        host_s = _host_s(self._cuda, built)
         replay = graph_replay_s(self._cuda, run)
         seconds = self._kernel_seconds(index, graph)
         if seconds is None:
@@ -109,6 +113,8 @@ class CudaNetworks:
             disturbed=sum(sample.disturbed for sample in samples) / len(samples),
             kernels=kernels,
             seconds=tuple(seconds[kernel.name] for kernel in kernels),
+            host_s=host_s,
+            calls=traced.module_calls or 0,
         )
         if replay is not None:
             # A network may be measured a second time: the later one counts.
@@ -118,18 +124,41 @@ class CudaNetworks:
         return eager
 
 
-def _built(cuda: Cuda, index: int, graph: Graph) -> tuple[Graph, Run, Run]:
-    """(as traced, its runs as :func:`two_ways` gives them) of network ``index`` on the device, run twice before."""
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A network on the device: as traced, its module, and its runs as :func:`two_ways` gives them."""
+
+    traced: Graph
+    module: SyntheticModule
+    run: Run
+    watched: Run
+
+
+def _built(cuda: Cuda, index: int, graph: Graph) -> _Built:
+    """Network ``index`` on the device, run twice before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(index)
         module = SyntheticModule(graph).eval()
         shape = graph.tensors[graph.inputs[0]].shape or ()
         x = torch.rand(shape)
     traced = trace(module, [shape])
-    run, watched = two_ways(cuda.put(module), cuda.put(x))
+    module = cuda.put(module)
+    run, watched = two_ways(module, cuda.put(x))
     run()
     run()
-    return traced, run, watched
+    return _Built(traced, module, run, watched)
+
+
+def _host_s(cuda: Cuda, built: _Built) -> tuple[float, ...]:
+    """What issuing each op takes the host, in seconds, the medians over runs; of a layer that is several ops, an equal
+    part each."""
+    with built.module.timed(cuda.host_s) as spent:
+        for _ in range(1 + _HOST_RUNS):  # the first run isn't counted
+            built.run()
+            cuda.events.record()  # waits: a queue that is full would have the host wait as well
+    layers = [int(op.name.partition("/")[0].removeprefix("layer")) for op in built.traced.ops]  # "layer3/conv"
+    ops = Counter(layers)
+    return tuple(statistics.median(spent[layer][1:]) / ops[layer] for layer in layers)
 
 
 def _failed(graph: Graph, error: RuntimeError) -> DeviceError:
@@ -141,8 +170,9 @@ def _failed(graph: Graph, error: RuntimeError) -> DeviceError:
 
 def _kernel_seconds(cuda: Cuda, index: int, graph: Graph) -> Mapping[str, float] | None:
     """Kernel seconds by op, the medians over passes; None where the profiler saw none."""
-    traced, run, watched = _built(cuda, index, graph)
-    found = profiled(traced, cuda.profiler, plain=run, watched=watched, passes=_PASSES)
+    built = _built(cuda, index, graph)
+    traced = built.traced
+    found = profiled(traced, cuda.profiler, plain=built.run, watched=built.watched, passes=_PASSES)
     if not found.seen:
         return None
     rows = []
@@ -257,7 +287,7 @@ def _queued(
         **profile.data["total"], "queue": queue, "log_quantiles": quantiles, "spread_exponent": 0.0,
         "spread_time_exponent": 0.0,
     }  # fmt: skip
-    coherence = statistics.median(sum(in_queue(s.kernels, s.seconds, queue)) / s.total_s for s in samples)
+    coherence = statistics.median(sum(in_queue(s.kernels, s.seconds, queue, s.calls)) / s.total_s for s in samples)
     gates = []
     for gate in profile.data["gates"]:
         if gate["name"] == "coherence":

@@ -77,6 +77,10 @@ class Cuda(Protocol):
     @property
     def profiler(self) -> Profiler: ...
 
+    def host_s(self) -> float:
+        """The host's own clock, which waits for nothing."""
+        ...
+
     def facts(self) -> CudaFacts:
         """What device this is."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,9 @@ class TorchCuda:
         self.events = TorchEvents()
         self.profiler = TorchProfiler()
         self._capturing: torch.cuda.Stream | None = None
+
+    def host_s(self) -> float:
+        return time.perf_counter()
 
     def facts(self) -> CudaFacts:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())

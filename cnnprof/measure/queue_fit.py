@@ -1,78 +1,77 @@
-"""What issuing an op takes the host, by class: from the end-to-end times of networks whose kernels' times are known.
+"""What a network costs the host: each op's issue by class, each module's call, and the start.
 
-The end-to-end time of a queue is linear in the host's times once it's known which kernel the last wait was for; so
-least squares and finding that kernel take turns. Classes that say little about the totals stay near the mean of all.
+An op's issue is timed where it stands (:meth:`~cnnprof.measure.synthetic_torch.SyntheticModule.timed`), so a class's is
+the median of what was seen. What a call of a module takes around that, and what comes before the first op, shows in
+end-to-end times alone.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cnnprof.errors import SchemaError
 from cnnprof.measure.samples import NetSample
-from cnnprof.predict.queue import NO_KERNEL_S, in_queue
+from cnnprof.predict.queue import NO_KERNEL_S, in_queue, issue_key
 
 __all__ = ["fit_queue", "queue_errors"]
 
 Floats = npt.NDArray[np.float64]
-_ROUNDS = 30
-_STIFF = 0.05  # weight of staying near the mean, against one network's relative error
-_LEAST = 8
+_LEAST = 4  # networks that have the class
 _FOLDS = 5
+_SCALE = 0.05  # relative errors beyond this count less and less: the host's pace isn't the same all the time
 
 
 def fit_queue(samples: Sequence[NetSample]) -> dict[str, Any]:
-    """``start_s``, ``host_s`` by class and ``other_s``, as :func:`cnnprof.predict.queue.in_queue` takes them."""
-    from scipy.optimize import nnls  # type: ignore[import-untyped]
-
-    counts = Counter(kernel.cls for sample in samples for kernel in sample.kernels)
-    classes = sorted(name for name, count in counts.items() if count >= _LEAST)
-    column = {name: index + 2 for index, name in enumerate(classes)}  # 0: the start, 1: all other classes
-    nets = [
-        (
-            np.array([column.get(kernel.cls, 1) for kernel in sample.kernels]),
-            np.array([value if value > NO_KERNEL_S else 0.0 for value in sample.seconds]),
-            sample.total_s,
-        )
-        for sample in samples
-    ]
-    width = len(classes) + 2
-    mean = float(np.median([sample.total_s / max(1, len(sample.kernels)) for sample in samples]))
-    costs = np.full(width, mean)
-    for _ in range(_ROUNDS):
-        rows, wanted = [], []
-        for columns, seconds, total in nets:
-            row, after = _linear(columns, seconds, costs)
-            rows.append(row / total)
-            wanted.append((total - after) / total)
-        stiff = np.eye(width) * _STIFF / mean
-        found, _residual = nnls(np.vstack([*rows, stiff]), np.array([*wanted, *[_STIFF] * width]))
-        costs = (costs + found) / 2
-        mean = max(float(np.mean([costs[c].mean() for c, _, _ in nets])), 1e-8)
+    """``start_s``, ``call_s``, ``host_s`` by class and ``other_s``, as :func:`cnnprof.predict.queue.in_queue` takes
+    them. Raises :class:`SchemaError` for samples without the host's times."""
+    if any(len(sample.host_s) != len(sample.kernels) for sample in samples):
+        raise SchemaError("calibrate: a table of samples without the host's times", "calibrate anew, without --resume")
+    found: dict[str, list[float]] = defaultdict(list)
+    for sample in samples:
+        own: dict[str, list[float]] = defaultdict(list)
+        for kernel, seconds in zip(sample.kernels, sample.host_s, strict=True):
+            own[issue_key(kernel)].append(seconds)
+        for key, values in own.items():
+            found[key].append(statistics.median(values))
+    start, call = _around(samples)
     return {
-        "start_s": float(costs[0]),
-        "other_s": float(mean),
-        "host_s": {name: float(costs[index]) for name, index in column.items()},
+        "start_s": start,
+        "call_s": call,
+        "other_s": statistics.median(seconds for sample in samples for seconds in sample.host_s),
+        "host_s": {key: statistics.median(found[key]) for key in sorted(found) if len(found[key]) >= _LEAST},
     }
 
 
-def _linear(columns: npt.NDArray[np.int64], seconds: Floats, costs: Floats) -> tuple[Floats, float]:
-    """The end-to-end time as (how often each cost counts, seconds of kernels behind them)."""
-    issued = costs[0] + np.cumsum(costs[columns])
-    behind = np.cumsum(seconds[::-1])[::-1]
-    ends = np.where(seconds > 0.0, issued + behind, -np.inf)
-    last = int(np.argmax(ends))
-    if ends[last] < issued[-1]:  # the host alone, to its last op
-        last, after = len(columns) - 1, 0.0
-    else:
-        after = float(behind[last])
-    row = np.bincount(columns[: last + 1], minlength=len(costs)).astype(np.float64)
-    row[0] = 1.0
-    return row, after
+def _around(samples: Sequence[NetSample]) -> tuple[float, float]:
+    """(seconds before the first op, seconds a module's call takes): those that explain the totals best, given what each
+    network's own ops took."""
+    from scipy.optimize import least_squares  # type: ignore[import-untyped]
+
+    nets = []
+    for sample in samples:
+        seconds = np.array([value if value > NO_KERNEL_S else 0.0 for value in sample.seconds])
+        behind = np.cumsum(seconds[::-1])[::-1]
+        places = np.flatnonzero(seconds > 0.0)
+        calls = sample.calls / len(seconds) * np.arange(1, len(seconds) + 1)
+        nets.append((np.cumsum(sample.host_s), behind, places, calls, sample.total_s))
+
+    def missed(values: Floats) -> Floats:
+        start, call = values * 1e-6
+        rows = []
+        for issued, behind, places, calls, total in nets:
+            at = start + issued + call * calls
+            rows.append(np.log(max(at[-1], *(at + behind)[places]) / total))
+        return np.array(rows)
+
+    first = [10.0, 2.0]  # microseconds
+    fitted = least_squares(missed, first, bounds=([0.0, 0.0], [1e4, 1e3]), loss="cauchy", f_scale=_SCALE)
+    return float(fitted.x[0]) * 1e-6, float(fitted.x[1]) * 1e-6
 
 
 def queue_errors(samples: Sequence[NetSample]) -> Floats:
@@ -83,5 +82,6 @@ def queue_errors(samples: Sequence[NetSample]) -> Floats:
         queue: Mapping[str, Any] = fit_queue(rest)
         for index in range(fold, len(samples), _FOLDS):
             sample = samples[index]
-            missed[index] = np.log(sample.total_s / sum(in_queue(sample.kernels, sample.seconds, queue)))
+            predicted = sum(in_queue(sample.kernels, sample.seconds, queue, sample.calls))
+            missed[index] = np.log(sample.total_s / predicted)
     return missed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,14 +18,17 @@ _KERNEL_FIELDS = tuple(f.name for f in fields(Kernel) if f.name not in ("name", 
 _TYPES = {f.name: str(f.type) for f in fields(Kernel)}
 _READ: Mapping[str, Callable[[str], Any]] = {"str": str, "float": float, "int": int, "bool": "True".__eq__}
 _QUIET_SHARE = 0.03  # of the looks at the cache, the share from below whose level is the quiet one
+_FEEDING = ("host_s", "calls")  # at the end, of networks on a device that a host feeds
 _COLUMNS = ("network", "total_s", "sum_s", "disturbed", "stream_s", "seconds", "ops", *_KERNEL_FIELDS)
+_FED = len(_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetSample:
     """One synthetic network: its index in the suite, the un-instrumented total (CPU seconds for one thread), the
     share of disturbed runs, and its kernels with the seconds each took in place; ``stream_s`` is what copying memory
-    took around it (0 where nobody looked)."""
+    took around it (0 where nobody looked). On a device that a host feeds, ``host_s`` is what issuing each kernel
+    took the host, and ``calls`` how many modules it called."""
 
     network: int
     total_s: float
@@ -33,6 +36,8 @@ class NetSample:
     kernels: tuple[Kernel, ...]
     seconds: tuple[float, ...]
     stream_s: float = 0.0
+    host_s: tuple[float, ...] = ()
+    calls: int = 0
 
     @property
     def sum_s(self) -> float:
@@ -50,23 +55,26 @@ def usual_level_s(samples: Sequence[NetSample]) -> float:
     return quantile([sample.stream_s for sample in samples], 0.5) if samples else 0.0
 
 
-def to_csv(samples: Iterable[NetSample]) -> str:
+def to_csv(samples: Sequence[NetSample]) -> str:
     """Every kernel of every network, with its features and time."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    fed = any(sample.host_s for sample in samples)
+    writer.writerow((*_COLUMNS, *_FEEDING) if fed else _COLUMNS)
     for sample in samples:
-        for kernel, seconds in zip(sample.kernels, sample.seconds, strict=True):
+        hosts = sample.host_s or (0.0,) * len(sample.kernels)
+        for kernel, seconds, host in zip(sample.kernels, sample.seconds, hosts, strict=True):
             features = [getattr(kernel, name) for name in _KERNEL_FIELDS]
             own = (sample.total_s, sample.sum_s, sample.disturbed, sample.stream_s, seconds)
-            writer.writerow([sample.network, *map(repr, own), len(kernel.ops), *features])
+            feeding = (repr(host), sample.calls) if fed else ()
+            writer.writerow([sample.network, *map(repr, own), len(kernel.ops), *features, *feeding])
     return out.getvalue()
 
 
 def from_csv(text: str, *, origin: str) -> tuple[NetSample, ...]:
     """What :func:`to_csv` wrote. Raises :class:`SchemaError` if it isn't that."""
     rows = list(csv.reader(io.StringIO(text)))
-    if not rows or tuple(rows[0]) != _COLUMNS:
+    if not rows or tuple(rows[0]) not in (_COLUMNS, (*_COLUMNS, *_FEEDING)):
         raise SchemaError(f"{origin}: not a table of samples", "calibrate anew, without --resume or --extend")
     try:
         nets: dict[int, list[list[str]]] = {}
@@ -87,11 +95,13 @@ def _net(index: int, rows: Sequence[list[str]]) -> NetSample:
         stream_s=float(rows[0][4]),
         kernels=tuple(_kernel(row) for row in rows),
         seconds=tuple(float(row[5]) for row in rows),
+        host_s=tuple(float(row[_FED]) for row in rows if len(row) > _FED),
+        calls=int(rows[0][_FED + 1]) if len(rows[0]) > _FED else 0,
     )
 
 
 def _kernel(row: list[str]) -> Kernel:
     values: dict[str, Any] = {}
-    for name, text in zip(_KERNEL_FIELDS, row[7:], strict=True):
+    for name, text in zip(_KERNEL_FIELDS, row[7:_FED], strict=True):
         values[name] = _READ[_TYPES[name]](text)
     return Kernel(name="", ops=("",) * int(row[6]), **values)

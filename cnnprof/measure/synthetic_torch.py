@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from operator import getitem
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional
 
 from cnnprof.ir import Graph, Op
@@ -26,48 +28,74 @@ class _Shuffle(nn.Module):
 
 
 class _Call(nn.Module):
-    """A function with a weight or none."""
+    """A function."""
 
-    def __init__(self, function: Callable[..., Any], *shapes: tuple[int, ...]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
         self.function = function
-        self.weights = nn.ParameterList(nn.Parameter(torch.rand(shape)) for shape in shapes)
 
     def forward(self, *inputs: torch.Tensor) -> Any:
-        return self.function(*inputs, *self.weights)
+        return self.function(*inputs)
+
+
+class _Scale(nn.Module):
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.mul(x, self.weight)
 
 
 class SyntheticModule(nn.Module):
-    """Runs a graph of :mod:`cnnprof.measure.synthetic` op by op. Weights are random."""
+    """Runs a graph of :mod:`cnnprof.measure.synthetic` op by op; ``layers`` are the ops' modules. Weights are random.
+
+    Its forward is written out, a line an op, as a person would write it: going through a table costs the host most of a
+    microsecond an op more than real networks do. What nobody reads any more is let go, as when a local is reused.
+    """
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self._plan = [(op.inputs, op.outputs) for op in graph.ops]
-        self._weights = {tensor.name for tensor in graph.tensors.values() if tensor.is_weight}
-        self._input, self._output = graph.inputs[0], graph.outputs[0]
-        self.layers = nn.ModuleList(_module(graph, op) for op in graph.ops)
-        self._reads = [tuple(n for n in ins if n is not None and n not in self._weights) for ins, _ in self._plan]
-        self._drops = _last_reads(self._reads, graph)
+        self.layers = tuple(_module(graph, op) for op in graph.ops)
+        weights = {tensor.name for tensor in graph.tensors.values() if tensor.is_weight}
+        code = fx.Graph()
+        made: dict[str, fx.Node] = {graph.inputs[0]: code.placeholder("x")}
+        for index, (op, layer) in enumerate(zip(graph.ops, self.layers, strict=True)):
+            self.add_module(f"layer{index}", layer)
+            reads = tuple(made[name] for name in op.present_inputs if name not in weights)
+            result = code.call_module(f"layer{index}", reads)
+            if len(op.outputs) == 1:
+                made[op.present_outputs[0]] = result
+            else:
+                parts = enumerate(op.present_outputs)
+                made |= {name: code.call_function(getitem, (result, place)) for place, name in parts}
+        code.output(made[graph.outputs[0]])
+        self._written: Callable[..., torch.Tensor] = type(fx.GraphModule(self, code)).forward
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        values = {self._input: x}
-        for layer, reads, drops, (_, outputs) in zip(self.layers, self._reads, self._drops, self._plan, strict=True):
-            made = layer(*[values[name] for name in reads])
-            if len(outputs) == 1:
-                values[outputs[0]] = made  # type: ignore[index]
-            else:
-                values.update(zip(outputs, made, strict=True))  # type: ignore[arg-type]
-            for name in drops:  # as Python would, when a local goes out of scope
-                del values[name]
-        return values[self._output]
+        return self._written(self, x)
+
+    @contextmanager
+    def timed(self, now: Callable[[], float]) -> Iterator[list[list[float]]]:
+        """For each layer the seconds of its calls, one a run: on a device, what issuing it took the host."""
+        spent: list[list[float]] = [[] for _ in self.layers]
+        for layer, own in zip(self.layers, spent, strict=True):
+            layer.__dict__["forward"] = _timed(layer.forward, now, own)
+        try:
+            yield spent
+        finally:
+            for layer in self.layers:
+                del layer.__dict__["forward"]
 
 
-def _last_reads(reads: list[tuple[str, ...]], graph: Graph) -> list[tuple[str, ...]]:
-    last = {name: index for index, names in enumerate(reads) for name in names}
-    return [
-        tuple(n for n in dict.fromkeys(names) if last[n] == i and n not in graph.outputs)
-        for i, names in enumerate(reads)
-    ]
+def _timed(forward: Callable[..., Any], now: Callable[[], float], spent: list[float]) -> Callable[..., Any]:
+    def timed(*inputs: torch.Tensor) -> Any:
+        began = now()
+        made = forward(*inputs)
+        spent.append(now() - began)
+        return made
+
+    return timed
 
 
 def _module(graph: Graph, op: Op) -> nn.Module:
@@ -94,7 +122,7 @@ def _module(graph: Graph, op: Op) -> nn.Module:
     if op.kind in _MODULES:
         return _MODULES[op.kind](in_place)
     if op.kind == "mul" and graph.tensors[op.present_inputs[1]].is_weight:
-        return _Call(torch.mul, shapes[1])
+        return _Scale(shapes[1])
     if op.kind == "add":
         return _Call(torch.Tensor.add_ if in_place else torch.add)
     if op.kind == "transpose":

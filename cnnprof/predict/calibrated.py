@@ -99,12 +99,13 @@ def predict_calibrated(graph: Graph, device: CalibratedDevice, *, batch: int | N
     try:
         if lowering == "torch" and device.data["total"].get("mapped_s_per_byte"):
             kernels = with_mapped(graph, kernels, batch=samples / batch_of(graph))
-        return _predict(device, as_fitted(kernels, int(device.data.get("kernel_model", 1))), samples)
+        fitted = as_fitted(kernels, int(device.data.get("kernel_model", 1)))
+        return _predict(device, fitted, samples, graph.module_calls)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise SchemaError(f"{device.name}: the device profile is damaged ({error})", "calibrate again") from None
 
 
-def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int) -> Prediction:
+def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int, module_calls: int | None) -> Prediction:
     total_fit = device.data["total"]
     times = kernel_times(device, kernels)
     ranges = device.data["range"]
@@ -113,7 +114,7 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int) 
     ]
     alpha, delta = float(total_fit["alpha"]), float(total_fit["delta_s"])
     if "queue" in total_fit:
-        corrected = in_queue(kernels, [seconds for seconds, _ in times], total_fit["queue"])
+        corrected = in_queue(kernels, [seconds for seconds, _ in times], total_fit["queue"], module_calls)
     else:
         corrected = [max(0.0, alpha * (seconds - delta)) for seconds, _ in times]
     total = max(sum(corrected), 0.25 * sum(seconds for seconds, _ in times))

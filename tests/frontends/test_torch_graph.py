@@ -28,6 +28,19 @@ def test_names_are_module_path_and_kind() -> None:
     assert by_name(graph, "0/0/conv").inputs == ("input", "0.0.weight", "0.0.bias")
 
 
+def test_calls_of_modules_are_counted() -> None:
+    """The whole, the convolution, the inner sequence, its two, and the activation twice: seven; one that never runs,
+    none. Hooks change nothing."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4), nn.Identity()))
+    net.add_module("act", nn.ReLU())
+    net.add_module("again", net.act)
+    net[0].add_module("unused", nn.ReLU())
+    net.eval()
+    assert trace(net, (1, 3, 5, 4)).module_calls == 7
+    net[1].register_forward_hook(lambda *_: None)
+    assert trace(net, (1, 3, 5, 4)).module_calls == 7
+
+
 def test_views_and_in_place_results_share_memory() -> None:
     class Net(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

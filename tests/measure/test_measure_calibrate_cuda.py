@@ -45,6 +45,7 @@ def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(module, "_LEAST_RUNS", 3)
         patch.setattr(module, "_LEAST_S", 0.0)
         patch.setattr(module, "_PASSES", 2)
+        patch.setattr(module, "_HOST_RUNS", 1)
         patch.setattr(module, "_WARM_S", 0.0)
         patch.setattr("cnnprof.measure.cuda.SystemClock", QuietHost)
         for name in ("_TIMING", "_MODEL", "_AGAIN"):
@@ -55,7 +56,7 @@ def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def calibration(_quick: None) -> Calibration:
     # Each network takes a few milliseconds of the device's time.
-    return calibrate_cuda(runner="torch", budget_s=0.15, name="fake", cuda=FakeCuda())
+    return calibrate_cuda(runner="torch", budget_s=0.25, name="fake", cuda=FakeCuda())
 
 
 def test_a_network_s_kernels_sum_to_its_total() -> None:

@@ -101,6 +101,9 @@ class FakeCuda:
 
     # -- cnnprof.measure.cuda.Cuda ------------------------------------------------------------------------------
 
+    def host_s(self) -> float:
+        return self.host_ns * 1e-9
+
     def facts(self) -> CudaFacts:
         return FACTS
 

@@ -23,7 +23,8 @@ class Scopes:
     Each part gets a ``forward`` of its own that says where it is and calls the class's: torch's global hooks would
     tell as well, but send every call of every module the long way round. Parts with hooks of their own get two more
     of theirs, so that what those hooks compute is theirs too. ``leaf`` may give a short cut for a part.
-    A module known under two names keeps the first; one that isn't part of the model runs under its caller's path.
+    ``calls`` counts the calls of parts. A module known under two names keeps the first; one that isn't part of the
+    model runs under its caller's path.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -33,6 +34,7 @@ class Scopes:
         self._undo: list[Callable[[], Any]] = []  # hooks
         self._wrapped: list[tuple[dict[str, Any], Any]] = []  # a part's attributes, and its own forward among them
         self.current = ""
+        self.calls = 0  # of modules, so far
 
     def __enter__(self) -> Scopes:
         for module, path in self._parts:
@@ -65,6 +67,7 @@ class Scopes:
                 return forward(*args, **kwargs)
             before = self.current
             self.current = path
+            self.calls += 1
             try:
                 if short is not None and len(args) == 1 and not kwargs:
                     result = short(args[0])
@@ -86,6 +89,7 @@ class Scopes:
             if threading.get_ident() == self._thread:
                 came_from.append(self.current)
                 self.current = path
+                self.calls += 1
 
         def pop(_module: nn.Module, _args: Any, _output: Any) -> None:
             if threading.get_ident() == self._thread and came_from:

@@ -170,6 +170,7 @@ def _run(
             outputs,
             saved_for_backward=saved,
             optimizer_state_bytes=0 if optimizer is None else optimizer_state_bytes(optimizer),
+            module_calls=scopes.calls,
         )
         del found, arguments, optimizer
     return replace(graph, source=replace(graph.source, digest=_digest(graph)))
