@@ -39,7 +39,8 @@ def command(
 ) -> None:  # fmt: skip
     """Predict and measure at least 40 CNNs of torchvision and timm, and say how far they are apart.
 
-    Networks that the machine was too noisy for are listed and left out of every figure.
+    Networks that the machine was too noisy for are listed and left out of every figure. The record is written anew
+    after every network; Ctrl-C ends the run with what was measured.
     """
     import json
     from pathlib import Path
@@ -61,9 +62,13 @@ def command(
         raise UsageError("--sweep: it has its own models and batches", "leave out --model and --batch")
     if device is None:
         seconds = float(budget.removesuffix("s"))
-        found: Any = calibrate(
+        calibration = calibrate(
             runner=runner, threads=threads, budget_s=seconds, progress=None if quiet else _calibrating()
-        ).profile
+        )
+        found: Any = calibration.profile
+        if calibration.interrupted:
+            click.echo(f"interrupted: go on with cnnprof verify --device {found.name}", err=True)
+            raise click.exceptions.Exit(130)
     else:
         found = find_device(device)
         if not isinstance(found, CalibratedDevice):
@@ -75,11 +80,16 @@ def command(
         if not quiet:
             click.echo(f"{done}/{steps} {name}", err=True)
 
-    document = verify(found, models or (SWEEP if sweep else MODELS), batch=batch, anchor=fixed_work, progress=progress)
+    def keep(document: dict[str, Any]) -> None:
+        if output is not None:
+            write_file(output, json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+    listed = models or (SWEEP if sweep else MODELS)
+    document = verify(found, listed, batch=batch, anchor=fixed_work, progress=progress, keep=keep)
+    keep(document)
     if output is not None:
         from cnnprof.render.accuracy_html import accuracy_page
 
-        write_file(output, json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
         write_file(str(Path(output).with_suffix(".html")), accuracy_page(document))
     _say(document)
 

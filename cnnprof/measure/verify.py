@@ -10,7 +10,8 @@ Each measurement has a process of its own. For onnxruntime every reference is ex
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,62 +69,106 @@ def verify(
     anchor: Callable[[], object] | None = None,
     progress: Progress | None = None,
     measure_one: Callable[[Visit], Measurement] | None = None,
+    keep: Callable[[dict[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
     """The accuracy report of ``device`` over ``models`` (see :func:`case_of`). One that fails is listed with why.
 
-    ``measure_one`` measures a visit; by default in a fresh process.
+    ``measure_one`` measures a visit; by default in a fresh process. ``keep`` is given the report so far after every
+    measurement: it says that it was interrupted.
     """
-    predictions: dict[str, Prediction] = {}
-    measured: dict[str, Measurement] = {}
-    again: dict[str, Measurement] = {}
-    failed: dict[str, str] = {}
-    interrupted = False
     visit = _visit_of(device, inputs, batch, anchor)
-    take = measure_one or _measure_apart
-    steps = [(name, False) for name in models] + [(name, True) for name in reversed(models)]
     with tempfile.TemporaryDirectory(prefix="cnnprof-") as folder:
-        source = _Sources(visit, Path(folder))
+        run = _Run(device, visit, _Sources(visit, Path(folder)), measure_one or _measure_apart)
+        interrupted = False
         try:
-            for done, (name, second) in enumerate(steps, 1):
-                if name in failed:
-                    continue
-                try:
-                    own = source(name)
-                    if not second:
-                        graph = load_graph(own.reference, inputs=own.inputs, batch=own.batch)
-                        predictions[name] = predict(graph, device)
-                        del graph
-                    found = take(replace(own, plan=_AGAIN, layers=False) if second else own)
-                except CnnprofError as error:
-                    failed[name] = str(error)
-                    continue
-                if not second:
-                    measured[name] = found
-                elif measured[name].noise.quiet:
-                    again[name] = found
-                elif found.noise.quiet:
-                    measured[name] = replace(found, attribution=measured[name].attribution)
+            for done, steps, name in run.steps(models):
                 if progress is not None:
-                    progress(done, len(steps), name)
-            _measure_noisy_again(measured, source, take, progress)
+                    progress(done, steps, name)
+                if keep is not None:
+                    keep(run.record(interrupted=True))
         except KeyboardInterrupt:
             interrupted = True
-    rows = [compared(name, predictions[name], measured[name], again.get(name), device) for name in measured]
-    return report(
-        rows,
-        {
-            "device": device.name,
-            "hardware": dict(device.data["hardware"]),
-            "versions": dict(device.versions),
-            "runner": device.runner,
-            "threads": device.threads,
-            "batch": batch or 1,
-            "calibration": {key: device.data.get(key) for key in ("networks", "samples", "seed", "budget_s", "gates")},
-            "coincidence": coincidence(models, device, inputs),
-            "failed": failed,
-            "interrupted": interrupted,
-        },
-    )
+    return {**run.record(interrupted=interrupted), "coincidence": coincidence(models, device, inputs)}
+
+
+class _Run:
+    """What was predicted and measured so far."""
+
+    def __init__(
+        self,
+        device: CalibratedDevice,
+        visit: Visit,
+        source: Callable[[str], Visit],
+        take: Callable[[Visit], Measurement],
+    ) -> None:
+        self._device, self._visit, self._source, self._take = device, visit, source, take
+        self._predictions: dict[str, Prediction] = {}
+        self._measured: dict[str, Measurement] = {}
+        self._again: dict[str, Measurement] = {}
+        self._failed: dict[str, str] = {}
+
+    def steps(self, models: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+        """Measure, one network after the other; (how many are done, of how many, which one) after each."""
+        rounds = [(name, self._first) for name in models] + [(name, self._second) for name in reversed(models)]
+        for done, (name, step) in enumerate(rounds, 1):
+            if name in self._failed:
+                continue
+            try:
+                step(name)
+            except CnnprofError as error:
+                self._failed[name] = str(error)
+                continue
+            yield done, len(rounds), name
+        for attempt in range(_ATTEMPTS):
+            noisy = [name for name, found in self._measured.items() if not found.noise.quiet]
+            for done, name in enumerate(noisy, 1):
+                with suppress(CnnprofError):  # what was measured before stays, and says that it was noisy
+                    self._patiently(name)
+                    yield done, len(noisy), f"{name} (again, {attempt + 1})"
+
+    def _first(self, name: str) -> None:
+        own = self._source(name)
+        graph = load_graph(own.reference, inputs=own.inputs, batch=own.batch)
+        self._predictions[name] = predict(graph, self._device)
+        del graph
+        self._measured[name] = self._take(own)
+
+    def _second(self, name: str) -> None:
+        found = self._take(replace(self._source(name), plan=_AGAIN, layers=False))
+        first = self._measured[name]
+        if first.noise.quiet:
+            self._again[name] = found
+        elif found.noise.quiet:
+            self._measured[name] = replace(found, attribution=first.attribution)
+
+    def _patiently(self, name: str) -> None:
+        found = self._take(replace(self._source(name), plan=_PATIENT, patience_s=_LONG_PATIENCE_S))
+        if found.noise.quiet or _restlessness(found) < _restlessness(self._measured[name]):
+            self._measured[name] = found
+
+    def record(self, *, interrupted: bool) -> dict[str, Any]:
+        """The report so far."""
+        device = self._device
+        rows = [
+            compared(name, self._predictions[name], found, self._again.get(name), device)
+            for name, found in self._measured.items()
+        ]
+        return report(
+            rows,
+            {
+                "device": device.name,
+                "hardware": dict(device.data["hardware"]),
+                "versions": dict(device.versions),
+                "runner": device.runner,
+                "threads": device.threads,
+                "batch": self._visit.batch or 1,
+                "calibration": {
+                    key: device.data.get(key) for key in ("networks", "samples", "seed", "budget_s", "gates")
+                },
+                "failed": dict(self._failed),
+                "interrupted": interrupted,
+            },
+        )
 
 
 def case_of(name: str) -> tuple[str, tuple[InputSpec, ...]]:
@@ -173,23 +218,6 @@ def quiet_levels(device: CalibratedDevice) -> QuietLevels | None:
     if "probe_s" not in noise or "stream_s" not in noise:
         return None
     return QuietLevels(probe_s=float(noise["probe_s"]), stream_s=float(noise["stream_s"]))
-
-
-def _measure_noisy_again(
-    measured: dict[str, Measurement], source: Callable[[str], Visit],
-    take: Callable[[Visit], Measurement], progress: Progress | None,
-) -> None:  # fmt: skip
-    for attempt in range(_ATTEMPTS):
-        noisy = [name for name, found in measured.items() if not found.noise.quiet]
-        for done, name in enumerate(noisy, 1):
-            try:
-                found = take(replace(source(name), plan=_PATIENT, patience_s=_LONG_PATIENCE_S))
-            except CnnprofError:  # what was measured before stays, and says that it was noisy
-                continue
-            if found.noise.quiet or _restlessness(found) < _restlessness(measured[name]):
-                measured[name] = found
-            if progress is not None:
-                progress(done, len(noisy), f"{name} (again, {attempt + 1})")
 
 
 def _restlessness(found: Measurement) -> float:

@@ -241,6 +241,31 @@ def test_what_fails_is_listed_and_an_interrupt_keeps_the_rest(calibrated: Calibr
     assert made["interrupted"] and [r["model"] for r in made["models"]] == [files[0]]
 
 
+def test_the_record_is_there_after_every_network(calibrated: CalibratedDevice, files: list[str]) -> None:
+    """Whatever ends the run, what was measured is kept: one network, both, and both in two rounds."""
+    kept: list[dict[str, object]] = []
+    made = verify(calibrated, files, measure_one=lambda _: measurement(0.010), keep=kept.append)
+    assert [len(record["models"]) for record in kept] == [1, 2, 2, 2]
+    assert [len(record.get("noise_floor") or ()) > 0 for record in kept] == [False, False, True, True]
+    assert all(record["interrupted"] for record in kept) and not made["interrupted"]
+    assert {**kept[-1], "interrupted": False} == {name: value for name, value in made.items() if name != "coincidence"}
+    json.dumps(kept, allow_nan=False)
+
+
+def test_a_calibration_cut_short_is_no_reason_to_measure(
+    monkeypatch: pytest.MonkeyPatch, calibrated: CalibratedDevice, tmp_path: Path
+) -> None:
+    from cnnprof.cli.verify import command
+    from cnnprof.measure.calibrate import Calibration
+
+    cut = Calibration(profile=calibrated, samples=(), interrupted=True)
+    monkeypatch.setattr("cnnprof.measure.calibrate.calibrate", lambda **_: cut)
+    monkeypatch.setattr("cnnprof.measure.verify.verify", lambda *_, **__: pytest.fail("measures"))
+    result = CliRunner().invoke(command, ["-o", str(tmp_path / "x.json")])
+    assert result.exit_code == 130 and "go on with cnnprof verify --device made-up" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_references_are_exported_once(calibrated: CalibratedDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     import cnnprof.measure.export_torch as module
 
