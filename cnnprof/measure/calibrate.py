@@ -23,7 +23,7 @@ from cnnprof.errors import DeviceError, UsageError
 from cnnprof.measure.allocator import mapped_s_per_byte
 from cnnprof.measure.calibrate_extend import earlier
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
-from cnnprof.measure.calibrate_suite import MeasureNetwork, looked_at, network_of, networks
+from cnnprof.measure.calibrate_suite import MeasureNetwork, looked_at, network_of, networks, suite_style
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
 from cnnprof.measure.neighbours import CONTENDED, WatchedClock, watched
@@ -73,7 +73,7 @@ def calibrate(
     progress: Callable[[float, int], None] | None = None,
     anchor: Callable[[], object] = fixed_work,
     about: Mapping[str, Any] | None = None,
-    fit: Callable[..., dict[str, Any]] = fit_profile,
+    fit: Callable[..., dict[str, Any]] | None = None,
 ) -> Calibration:
     """Measure until ``budget_s`` seconds of the clock have passed, then fit and save.
 
@@ -118,6 +118,7 @@ def calibrate(
     if before is not None:
         drift = max(drift, before.drift(suite.pace.usual_s))
         mapped, budget_s, noise = before.mapped_s_per_byte(mapped), budget_s + before.budget_s, before.noise(noise)
+    fit = fit or partial(fit_profile, style_of=partial(suite_style, runner))
     fitted = fit(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
         {

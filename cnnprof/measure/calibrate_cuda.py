@@ -29,7 +29,7 @@ from cnnprof.frontends.torch.trace import trace
 from cnnprof.ir import Graph
 from cnnprof.measure.calibrate import Calibration, calibrate, keep
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
-from cnnprof.measure.calibrate_suite import network_of
+from cnnprof.measure.calibrate_suite import network_of, suite_style
 from cnnprof.measure.clock import Clock
 from cnnprof.measure.cuda import Cuda, CudaClock, CudaFacts, graph_replay_s
 from cnnprof.measure.cuda_torch import TorchCuda, anchor_on
@@ -265,10 +265,13 @@ class _Fits:
         self.of_graphs: dict[str, Any] | None = None
 
     def __call__(self, samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: float) -> dict[str, Any]:
+        fit = partial(
+            fit_profile, seed=seed, mapped_s_per_byte=mapped_s_per_byte, style_of=partial(suite_style, "torch")
+        )
         try:
-            self.of_graphs = fit_profile(self._networks.graphs, seed=seed, mapped_s_per_byte=mapped_s_per_byte)
+            self.of_graphs = fit(self._networks.graphs)
         except CnnprofError:
-            return fit_profile(samples, seed=seed, mapped_s_per_byte=mapped_s_per_byte)
+            return fit(samples)
         return self.of_graphs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,12 +34,20 @@ _BATCHES = 5  # folds, by network, for residuals that no fit has seen
 GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (None, 0.8), "drift": (None, 0.05)}
 
 
-def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: float = 0.0) -> dict[str, Any]:
+def fit_profile(
+    samples: Sequence[NetSample],
+    *,
+    seed: int,
+    mapped_s_per_byte: float = 0.0,
+    style_of: Callable[[int], str] | None = None,
+) -> dict[str, Any]:
     """``classes``, ``total``, ``range`` and ``roof`` of a profile. Deterministic for a ``seed``.
 
     ``mapped_s_per_byte``: what memory costs that the system maps anew; it is no part of the classes' fits, nor is what
     a fused activation costs that goes over its result once more. Where the samples say how contended the cache was
     and how many runs were beside a neighbour, they are brought to one level first.
+    ``style_of``: of a network's index; a network that is predicted may be of a style that the suite hasn't got, so how
+    far those are missed counts as much for the intervals as how far any other network is.
 
     Raises :class:`DependencyError` without scikit-learn, :class:`CnnprofError` for too few networks.
     """
@@ -70,6 +78,10 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
         unseen[where[exact]] = predicted[exact]
     missing = unseen == 0.0
     unseen[missing] = seconds[missing]
+    held_out = [unseen + apart]
+    if style_of is not None:
+        styles = np.unique([style_of(sample.network) for sample in samples], return_inverse=True)[1]
+        held_out.append(_quick_guess(kernels, seconds, styles[network], seed) + apart)
     return {
         "kernel_model": KERNEL_MODEL,
         "classes": classes,
@@ -78,7 +90,7 @@ def fit_profile(samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: f
             "delta_s": delta,
             **by_byte,
             **level,
-            **network_spread(samples, unseen + apart, network, alpha, delta),
+            **network_spread(samples, held_out, network, alpha, delta),
         },
         "range": {key: _box([kernels[i] for i in where]) for key, where in groups.items()},
         "roof": _roof(kernels, seconds),
@@ -99,7 +111,7 @@ def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[Net
     if streams.min() <= 0.0 or not any(varying):
         return samples, {"contention_exponent": 0.0, "disturbance": 0.0}
     kernels, seconds, network = _flat(samples)
-    guess = _quick_guess(kernels, seconds, network, seed)
+    guess = _quick_guess(kernels, seconds, network % 2, seed)
     alpha, delta = _total_fit(samples)
     whole = np.bincount(network, weights=np.maximum(alpha * (guess - delta), 1e-9), minlength=len(samples))
     totals = np.array([sample.total_s for sample in samples])
@@ -117,9 +129,9 @@ def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[Net
 
 
 def _quick_guess(
-    kernels: Sequence[Kernel], seconds: Floats, network: npt.NDArray[np.int64], seed: int, among: Sequence[str] = ()
+    kernels: Sequence[Kernel], seconds: Floats, fold: npt.NDArray[np.int64], seed: int, among: Sequence[str] = ()
 ) -> Floats:
-    """Each kernel's seconds by a quick fit that hadn't seen its network; of the groups ``among``, or of all."""
+    """Each kernel's seconds by a quick fit that hadn't seen its ``fold``; of the groups ``among``, or of all."""
     guess = seconds.copy()
     for key, where in _groups(kernels).items():
         exact = np.array([kernels[i].key == key for i in where])
@@ -128,7 +140,7 @@ def _quick_guess(
         own = [kernels[i] for i in where]
         base = _rooflines(own, _rates(own, seconds[where]))
         rows = np.array([row_of(kernel) for kernel in own])
-        held = _held_out(rows, np.log(np.maximum(seconds[where], 1e-9) / base), network[where], seed, quick=True)
+        held = _held_out(rows, np.log(np.maximum(seconds[where], 1e-9) / base), fold[where], seed, quick=True)
         guess[where[exact]] = (base * np.exp(held))[exact]
     return guess
 
@@ -145,7 +157,7 @@ def _passed_s_per_byte(kernels: Sequence[Kernel], seconds: Floats, network: npt.
 
     def slower(per_byte: float) -> float:
         rest = np.maximum(seconds - per_byte * passed, 0.1 * seconds)
-        guess = _quick_guess(kernels, rest, network, seed, keys)
+        guess = _quick_guess(kernels, rest, network % 2, seed, keys)
         return float(np.mean(np.log(rest[where] / guess[where])))
 
     without, within = slower(0.0), slower(step)
@@ -182,7 +194,10 @@ def _class_fit(
     rows = np.array([row_of(kernel) for kernel in kernels])
     clip = [float(np.quantile(residual, 0.005)), float(np.quantile(residual, 0.995))]
     forests = _forests(rows, residual, seed) if len(kernels) >= _TREES_FROM else []
-    guess = np.clip(_held_out(rows, residual, network, seed), clip[0], clip[1]) if forests else np.zeros(len(kernels))
+    # A fold is networks measured one after the other: a fit that has seen the same minutes knows the machine's mood in
+    # them, which nobody does who predicts.
+    fold = network * _BATCHES // (int(network.max()) + 1)
+    guess = np.clip(_held_out(rows, residual, fold, seed), clip[0], clip[1]) if forests else np.zeros(len(kernels))
     missed = residual - guess
     fit = {
         "flops_per_s": rates.flops_per_s,
@@ -204,19 +219,13 @@ def _rooflines(kernels: Sequence[Kernel], rates: Rates) -> Floats:
     return np.array([roofline(kernel, rates).latency_s for kernel in kernels])
 
 
-def _held_out(
-    rows: Floats, residual: Floats, network: npt.NDArray[np.int64], seed: int, *, quick: bool = False
-) -> Floats:
-    """Predictions of each residual from a fit that hadn't seen its network; ``quick`` with fewer folds and trees.
-
-    Else a fold is networks measured one after the other: a fit that has seen the same minutes knows the machine's mood
-    in them, which nobody does who predicts."""
+def _held_out(rows: Floats, residual: Floats, fold: npt.NDArray[np.int64], seed: int, *, quick: bool = False) -> Floats:
+    """Predictions of each residual from a fit that hadn't seen its fold; ``quick`` with fewer trees. None (0, the
+    roofline alone) where too few are left to learn from."""
     guess = np.zeros(len(residual))
-    folds = 2 if quick else _BATCHES
-    fold = network % folds if quick else network * folds // (int(network.max()) + 1)
-    for part in range(folds) if len(residual) >= _TREES_FROM else ():
+    for part in np.unique(fold) if len(residual) >= _TREES_FROM else ():
         held = fold == part
-        if held.any() and (~held).sum() >= _TREES_FROM // 2:
+        if (~held).sum() >= _TREES_FROM // 2:
             guess[held] = evaluate(_forests(rows[~held], residual[~held], seed, quick=quick), rows[held])
     return guess
 

@@ -18,11 +18,15 @@ _MOST = (0.5, 0.5, 2.0)  # of the exponents of kernels and time, and of what dis
 
 
 def network_spread(
-    samples: Sequence[NetSample], unseen: Floats, network: npt.NDArray[np.int64], alpha: float, delta: float
+    samples: Sequence[NetSample],
+    unseen: Sequence[Floats],
+    network: npt.NDArray[np.int64],
+    alpha: float,
+    delta: float,
 ) -> dict[str, Any]:
     """``log_quantiles`` and how they shrink (:func:`~cnnprof.predict.spread.spread_of`), from log(measured / predicted)
-    of whole networks that the kernels' fits hadn't seen. ``unseen``: predicted seconds of each kernel, ``network``:
-    the place of each kernel's network among ``samples``.
+    of whole networks that the kernels' fits hadn't seen. ``unseen``: predicted seconds of each kernel, for every way of
+    holding networks out, which count alike; ``network``: the place of each kernel's network among ``samples``.
 
     Errors shrink as powers of the number of kernels that share the time (at most as independent ones would) and of the
     time; with the share of runs beside a neighbour they grow, which is the measurement's error and not the
@@ -31,14 +35,15 @@ def network_spread(
     suite, and real networks lean to the other. ``spread_kernels`` is how far the shrinking was seen, times two;
     ``spread_s`` the longest time seen.
     """
-    kernels = np.maximum(alpha * (unseen - delta), 1e-9)
-    predicted = np.bincount(network, weights=kernels, minlength=len(samples))
-    missed = np.log(np.array([sample.total_s for sample in samples]) / predicted)
-    shared = np.array([effective_kernels(kernels[network == i]) for i in range(len(samples))])
-    disturbed = np.array([sample.disturbed for sample in samples])
+    totals, ways = np.array([sample.total_s for sample in samples]), len(unseen)
+    kernels = [np.maximum(alpha * (seconds - delta), 1e-9) for seconds in unseen]
+    predicted = np.concatenate([np.bincount(network, weights=own, minlength=len(samples)) for own in kernels])
+    missed = np.log(np.tile(totals, ways) / predicted)
+    shared = np.array([effective_kernels(own[network == i]) for own in kernels for i in range(len(samples))])
+    disturbed = np.tile([sample.disturbed for sample in samples], ways)
     by_kernels, by_time, by_disturbance = _powers(missed, (np.log(shared), np.log(predicted), -disturbed))
     scores = missed * shared**by_kernels * predicted**by_time * np.exp(-by_disturbance * disturbed)
-    count = len(scores)
+    count = len(samples)
     quantiles = {}
     for level, covered in (("80", 0.80), ("90", 0.90)):
         reach = float(np.quantile(np.abs(scores), min(1.0, covered * (count + 1) / count)))

@@ -16,9 +16,9 @@ from cnnprof.measure.clock import Clock
 from cnnprof.measure.fresh import in_fresh_process, start_server
 from cnnprof.measure.neighbours import QuietLevels, WatchedClock
 from cnnprof.measure.samples import NetSample
-from cnnprof.measure.synthetic import synthetic_network
+from cnnprof.measure.synthetic import style_of, synthetic_network
 
-__all__ = ["MeasureNetwork", "looked_at", "network_of", "networks"]
+__all__ = ["MeasureNetwork", "looked_at", "network_of", "networks", "suite_style"]
 
 MeasureNetwork = Callable[[int, Graph, Clock], NetSample]
 _ODD_EVERY = 3
@@ -27,7 +27,16 @@ _ODD_EVERY = 3
 def network_of(runner: str, seed: int, index: int) -> Graph:
     """Network ``index`` of the suite that ``runner`` is calibrated on: widths that fill no block of channels send
     onnxruntime's convolutions another way."""
-    return synthetic_network(seed, index, odd_widths=runner == "onnxruntime" and index % _ODD_EVERY == _ODD_EVERY - 1)
+    return synthetic_network(seed, index, odd_widths=_is_odd(runner, index))
+
+
+def suite_style(runner: str, index: int) -> str:
+    """The style of :func:`network_of` those, of any seed."""
+    return style_of(index, odd_widths=_is_odd(runner, index))
+
+
+def _is_odd(runner: str, index: int) -> bool:
+    return runner == "onnxruntime" and index % _ODD_EVERY == _ODD_EVERY - 1
 
 
 @contextmanager

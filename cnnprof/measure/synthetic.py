@@ -15,7 +15,7 @@ from cnnprof.analyses.complexity import complexity
 from cnnprof.ir import Graph
 from cnnprof.measure.synthetic_build import NetBuilder
 
-__all__ = ["STYLES", "Style", "synthetic_network"]
+__all__ = ["STYLES", "Style", "style_of", "synthetic_network"]
 
 _WIDEST = 1024  # channels of a block, about
 _LARGEST_FLAT = 25_000  # features that a linear layer reads
@@ -59,9 +59,14 @@ def synthetic_network(seed: int, index: int, *, odd_widths: bool = False) -> Gra
         most, least = most * 1.02, least / 1.02
 
 
-def _drawn(rng: random.Random, seed: int, index: int, odd_widths: bool) -> Graph:
+def style_of(index: int, *, odd_widths: bool = False) -> str:
+    """The motif of network ``index``, of any seed."""
     turns = _ODD_TURNS if odd_widths else _TURNS
-    motif = turns[index % len(turns)]
+    return turns[index % len(turns)]
+
+
+def _drawn(rng: random.Random, seed: int, index: int, odd_widths: bool) -> Graph:
+    motif = style_of(index, odd_widths=odd_widths)
     style = Style(
         motif=motif,
         act=rng.choice(_ACTIVATIONS),
