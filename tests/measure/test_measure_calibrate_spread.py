@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from fake_machine import fake_sample
 from cnnprof.measure.calibrate_fit import fit_profile
 from cnnprof.measure.calibrate_spread import network_spread
 from cnnprof.measure.samples import NetSample
-from cnnprof.measure.synthetic import STYLES, style_of, synthetic_network
+from cnnprof.measure.synthetic import synthetic_network
 from cnnprof.predict.spread import effective_kernels, spread_of
 
 _ONE_SECOND = 0.05  # the error's deviation for one kernel of a second
@@ -94,18 +93,32 @@ def test_every_way_of_holding_out_counts_alike() -> None:
     assert network_spread(samples, ways[:1], np.arange(20), alpha=1.0, delta=0.0)["log_quantiles"]["80"][1] < reach / 3
 
 
-def test_a_style_that_the_suite_has_not_got_is_missed_by_more() -> None:
-    """A machine on which every other style takes a fifth longer, for a reason that no feature shows."""
-    turns, rng = sorted(STYLES), random.Random(0)
-    samples = [
-        replace(s, total_s=s.total_s * slow, seconds=tuple(value * slow for value in s.seconds))
-        for s in (fake_sample(i, synthetic_network(0, i), rng) for i in range(28))
-        for slow in (1.2 if turns.index(style_of(s.network)) % 2 else 1.0,)
-    ]
-    plain, styled = fit_profile(samples, seed=0), fit_profile(samples, seed=0, style_of=style_of)
-    assert plain["classes"] == styled["classes"]
-    widths = [fit["total"]["log_quantiles"]["90"][1] * spread_of(fit["total"], 20.0, 0.02) for fit in (plain, styled)]
-    assert widths[1] > 1.1 * widths[0]
+def test_networks_are_held_out_by_style_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three styles: a network is predicted once by a fit that hadn't seen its minutes, once by one without its style."""
+    rng = random.Random(0)
+    samples = [fake_sample(i, synthetic_network(0, i), rng) for i in range(15)]
+    given, folds = [], []
+
+    def spread(_samples: object, unseen: list[np.ndarray], *_: object) -> dict[str, object]:
+        given.append(unseen)
+        return {}
+
+    def held_out(rows: np.ndarray, residual: np.ndarray, fold: np.ndarray, *_: object, **quick: bool) -> np.ndarray:
+        folds.extend([sorted(set(fold.tolist()))] if quick else [])
+        return np.where(fold == 2, 0.5, 0.0) if quick else np.zeros(len(rows))
+
+    monkeypatch.setattr("cnnprof.measure.calibrate_fit.network_spread", spread)
+    monkeypatch.setattr("cnnprof.measure.calibrate_fit._held_out", held_out)
+    plain = fit_profile(samples, seed=0)
+    assert len(given[-1]) == 1 and [0, 1, 2] not in folds
+    styled = fit_profile(samples, seed=0, style_of=lambda index: "abc"[index % 3])
+    assert len(given[-1]) == 2 and [0, 1, 2] in folds
+    assert styled["classes"] == plain["classes"] and np.array_equal(given[0][0], given[1][0])
+    # Style "c" is fold 2: its networks alone have what that fold's fit says, e^0.5 times the roofline.
+    network = np.repeat([s.network for s in samples], [len(s.kernels) for s in samples])
+    odd = given[1][1] / given[1][0]
+    assert np.median(odd[network % 3 == 2]) == pytest.approx(math.exp(0.5), rel=0.05)
+    assert np.median(odd[network % 3 != 2]) == pytest.approx(1.0, rel=0.05)
 
 
 def test_beyond_what_was_seen_nothing_shrinks_further() -> None:
