@@ -66,9 +66,12 @@ class Earlier:
         return 0.5 * (float(self.profile.data["total"].get("mapped_s_per_byte", now)) + now)
 
     def drift(self, usual_s: float | None) -> float:
-        """How far an anchor of ``usual_s`` is from the usual one then; 0 where either isn't known."""
+        """How far an anchor of ``usual_s`` is from the usual one then (0 where either isn't known), or what drift there
+        was before, whichever is more: a third hour like the first doesn't mend the second."""
         then = self._usual_anchor_s
-        return max(then, usual_s) / min(then, usual_s) - 1.0 if then and usual_s else 0.0
+        now = max(then, usual_s) / min(then, usual_s) - 1.0 if then and usual_s else 0.0
+        gates = self.profile.data.get("gates", [])
+        return max([now, *(float(gate["value"] or 0.0) for gate in gates if gate["name"] == "drift")])
 
 
 def earlier(name: str, *, runner: str, threads: int) -> Earlier:

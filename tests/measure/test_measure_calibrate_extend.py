@@ -77,6 +77,9 @@ def test_another_clock_rate_fails_the_drift_gate() -> None:
     again = run(slower, Machine(slower), fit=quick, extend=True)
     gate = next(gate for gate in again.profile.data["gates"] if gate["name"] == "drift")
     assert gate["value"] == pytest.approx(0.2, abs=0.001) and not gate["passed"]
+    # A third hour at the first one's rate: those of the second are still among them.
+    third = run(clock, Machine(clock), fit=quick, extend=True)
+    assert next(gate for gate in third.profile.data["gates"] if gate["name"] == "drift") == gate
 
 
 def test_a_neighbour_beside_the_anchors_is_no_other_clock_rate() -> None:
