@@ -36,7 +36,7 @@ from cnnprof.measure.cuda_torch import TorchCuda, anchor_on
 from cnnprof.measure.fresh import in_standing_process
 from cnnprof.measure.gpu_trace import seconds_by_op
 from cnnprof.measure.profiler_torch import profiled
-from cnnprof.measure.queue_fit import fit_queue, queue_errors
+from cnnprof.measure.queue_fit import check_host_times, fit_queue, queue_errors
 from cnnprof.measure.runner_torch import two_ways
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.session import Plan, take_visit
@@ -232,6 +232,7 @@ def calibrate_cuda(
     partial_graphs = samples_path(f"{key}-graph.partial")
     resumed = resume and partial_graphs.exists()
     before = from_csv(partial_graphs.read_text("utf-8"), origin=str(partial_graphs)) if resumed else ()
+    check_host_times(before)  # now, and not when all has been measured
     with _kernels_apart(cuda, seed) as kernel_seconds:
         networks = CudaNetworks(
             cuda, before, lambda samples: keep(partial_graphs.name, samples), kernel_seconds=kernel_seconds

@@ -31,7 +31,7 @@ def network_of(runner: str, seed: int, index: int) -> Graph:
 
 
 def suite_style(runner: str, index: int) -> str:
-    """The style of :func:`network_of` those, of any seed."""
+    """The style of network ``index`` of that suite, of any seed."""
     return style_of(index, odd_widths=_is_odd(runner, index))
 
 

@@ -19,7 +19,7 @@ from cnnprof.errors import SchemaError
 from cnnprof.measure.samples import NetSample
 from cnnprof.predict.queue import NO_KERNEL_S, in_queue, issue_key
 
-__all__ = ["fit_queue", "queue_errors"]
+__all__ = ["check_host_times", "fit_queue", "queue_errors"]
 
 Floats = npt.NDArray[np.float64]
 _LEAST = 4  # networks that have the class
@@ -27,11 +27,16 @@ _FOLDS = 5
 _SCALE = 0.05  # relative errors beyond this count less and less: the host's pace isn't the same all the time
 
 
+def check_host_times(samples: Sequence[NetSample]) -> None:
+    """Raises :class:`SchemaError` where the host's times weren't taken (by an earlier version)."""
+    if any(len(sample.host_s) != len(sample.kernels) for sample in samples):
+        raise SchemaError("calibrate: a table of samples without the host's times", "calibrate anew, without --resume")
+
+
 def fit_queue(samples: Sequence[NetSample]) -> dict[str, Any]:
     """``start_s``, ``call_s``, ``host_s`` by class and ``other_s``, as :func:`cnnprof.predict.queue.in_queue` takes
     them. Raises :class:`SchemaError` for samples without the host's times."""
-    if any(len(sample.host_s) != len(sample.kernels) for sample in samples):
-        raise SchemaError("calibrate: a table of samples without the host's times", "calibrate anew, without --resume")
+    check_host_times(samples)
     found: dict[str, list[float]] = defaultdict(list)
     for sample in samples:
         own: dict[str, list[float]] = defaultdict(list)

@@ -28,7 +28,7 @@ class NetSample:
     """One synthetic network: its index in the suite, the un-instrumented total (CPU seconds for one thread), the
     share of disturbed runs, and its kernels with the seconds each took in place; ``stream_s`` is what copying memory
     took around it (0 where nobody looked). On a device that a host feeds, ``host_s`` is what issuing each kernel
-    took the host, and ``calls`` how many modules it called."""
+    took the host (none where nobody looked), and ``calls`` how many modules it called."""
 
     network: int
     total_s: float
@@ -62,11 +62,11 @@ def to_csv(samples: Sequence[NetSample]) -> str:
     fed = any(sample.host_s for sample in samples)
     writer.writerow((*_COLUMNS, *_FEEDING) if fed else _COLUMNS)
     for sample in samples:
-        hosts = sample.host_s or (0.0,) * len(sample.kernels)
+        hosts = sample.host_s or ("",) * len(sample.kernels)
         for kernel, seconds, host in zip(sample.kernels, sample.seconds, hosts, strict=True):
             features = [getattr(kernel, name) for name in _KERNEL_FIELDS]
             own = (sample.total_s, sample.sum_s, sample.disturbed, sample.stream_s, seconds)
-            feeding = (repr(host), sample.calls) if fed else ()
+            feeding = (host, sample.calls) if fed else ()
             writer.writerow([sample.network, *map(repr, own), len(kernel.ops), *features, *feeding])
     return out.getvalue()
 
@@ -95,7 +95,7 @@ def _net(index: int, rows: Sequence[list[str]]) -> NetSample:
         stream_s=float(rows[0][4]),
         kernels=tuple(_kernel(row) for row in rows),
         seconds=tuple(float(row[5]) for row in rows),
-        host_s=tuple(float(row[_FED]) for row in rows if len(row) > _FED),
+        host_s=tuple(float(row[_FED]) for row in rows if any(row[_FED : _FED + 1])),
         calls=int(rows[0][_FED + 1]) if len(rows[0]) > _FED else 0,
     )
 

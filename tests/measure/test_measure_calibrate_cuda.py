@@ -18,7 +18,7 @@ import torch
 from fake_cuda import FACTS, FakeCuda, QuietHost
 
 from cnnprof.devices.store import load_profile, samples_path
-from cnnprof.errors import CnnprofError, DeviceError, UsageError
+from cnnprof.errors import CnnprofError, DeviceError, SchemaError, UsageError
 from cnnprof.measure import calibrate_cuda as module
 from cnnprof.measure import gpu_check
 from cnnprof.measure import gpu_check_parts as parts
@@ -29,7 +29,7 @@ from cnnprof.measure.cuda import CudaClock
 from cnnprof.measure.gpu_check import LIMIT_S, MEMORY_MODELS, MODELS, Check, main
 from cnnprof.measure.gpu_check_parts import Profiles, check_timing, works
 from cnnprof.measure.memory_record import MeasuredMemory
-from cnnprof.measure.samples import from_csv
+from cnnprof.measure.samples import from_csv, to_csv
 from cnnprof.measure.session import Plan
 from cnnprof.measure.synthetic import synthetic_network
 
@@ -112,6 +112,11 @@ def test_interrupted_and_resumed_keeps_the_graphs() -> None:
         calibrate_cuda(runner="torch", budget_s=1.0, name="cut", cuda=Stops())
     table = from_csv(samples_path("cut-graph.partial").read_text(), origin="test")
     assert [sample.network for sample in table] == [0, 1, 2, 3]
+    # One from a version that didn't time the host is refused before anything is measured.
+    old = to_csv([replace(sample, host_s=(), calls=0) for sample in table])
+    samples_path("old-graph.partial").write_text(old)
+    with pytest.raises(SchemaError, match="without the host's times"):
+        calibrate_cuda(runner="torch", budget_s=1.0, name="old", resume=True, cuda=FakeCuda(kernels=False))
     # Measured again after a resume, a network is there once.
     networks = CudaNetworks(cuda := FakeCuda(), table)
     networks(3, synthetic_network(0, 3), CudaClock(cuda.events))

@@ -104,5 +104,7 @@ def test_the_table_keeps_what_the_host_took() -> None:
     without = [replace(sample, host_s=(), calls=0) for sample in samples]
     assert from_csv(to_csv(without), origin="test")[0].host_s == ()
     assert "host_s" not in to_csv(without)
+    # Beside others that have them they stay unknown, and don't become zero.
+    assert [bool(s.host_s) for s in from_csv(to_csv([without[0], *samples[1:]]), origin="test")] == [False, True, True]
     with pytest.raises(SchemaError, match="without the host's times"):
         fit_queue(without)
