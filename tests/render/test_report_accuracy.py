@@ -86,6 +86,8 @@ def test_a_sweep_has_the_targets_of_many_batches() -> None:
     view = accuracy_view(made)
     mean = view.figure("mean")
     assert view.batch is None and mean is not None and mean.target == Target(high=0.07) and mean.met
+    count = view.figure("models")
+    assert count is not None and (count.value, count.target) == (2.0, None)  # few networks, at many sizes
     page = accuracy_page(made)
     assert "cnnprof verify --sweep -o" in page and "resnet18 32x3x128x128" in page and "<b>varies</b>" in page
 
