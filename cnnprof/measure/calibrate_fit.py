@@ -58,7 +58,7 @@ def fit_profile(
     if len(samples) < 2 * _BATCHES:
         raise CnnprofError(
             f"calibration: {len(samples)} networks measured, at least {2 * _BATCHES} are needed",
-            "go on with --resume, or give a larger --budget",
+            "go on with cnnprof calibrate --resume, or give a larger --budget",
         )
     samples, level = _at_one_level(samples, seed)
     kernels, measured, network = _flat(samples)

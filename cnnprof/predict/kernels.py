@@ -217,7 +217,6 @@ def _conv_class(op: Op, graph: Graph) -> str:
 
 
 def _geometry(graph: Graph, op: Op, cls: str) -> dict[str, Any]:
-    """The sizes of :class:`Kernel`; channels are at least one: of an empty tensor rates and logarithms have no use."""
     data, out = _shape(graph, op, 0), _shape(graph, op, None)
     batch = out[0] if out else 1
     if cls.startswith("conv"):
@@ -233,17 +232,12 @@ def _geometry(graph: Graph, op: Op, cls: str) -> dict[str, Any]:
         }
     if cls in ("gemm", "matmul", "attention") and data and out:
         rows = math.prod(out[:-1]) // max(1, batch)
-        return {
-            "channels_in": max(1, data[-1]),
-            "channels_out": max(1, out[-1]),
-            "positions": max(1, rows),
-            "batch": batch,
-        }
+        return {"channels_in": data[-1], "channels_out": out[-1], "positions": max(1, rows), "batch": batch}
     window = op.attributes.get("kernel", ()) if cls == "pool" else ()
     stride = op.attributes.get("stride", ()) if cls == "pool" else ()
     return {
-        "channels_in": max(1, data[1] if len(data) > 1 else 1),
-        "channels_out": max(1, out[1] if len(out) > 1 else 1),
+        "channels_in": data[1] if len(data) > 1 else 1,
+        "channels_out": out[1] if len(out) > 1 else 1,
         "positions": math.prod(out[2:]) if len(out) > 2 else 1,
         "taps": math.prod(v for v in window if isinstance(v, int)),
         "stride": math.prod(v for v in stride if isinstance(v, int)),

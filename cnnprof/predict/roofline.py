@@ -57,7 +57,8 @@ def roofline(kernel: Kernel, rates: Rates) -> Parts:
     """Time of ``kernel`` at ``rates``."""
     width = 1.0
     for channels, half in ((kernel.channels_in, rates.half_in), (kernel.channels_out, rates.half_out)):
-        width *= channels / (channels + half)
+        some = max(1, channels)  # an empty tensor has none
+        width *= some / (some + half)
     return Parts(
         compute_s=kernel.work / (rates.flops_per_s * width) if rates.flops_per_s else 0.0,
         memory_s=_memory_s(kernel, rates),

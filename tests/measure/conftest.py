@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import pytest
 from fake_cuda import FakeCuda, QuietHost
 
+from cnnprof.measure import calibrate_cuda, cuda_networks
 from cnnprof.measure.calibrate import Calibration
 
 
 @pytest.fixture(scope="module")
 def quick_cuda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A data folder of its own, and a calibration on the fake device that takes a second."""
-    from cnnprof.measure import calibrate_cuda, cuda_networks
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         # The fake device says the same every time: once is enough.
@@ -29,7 +28,5 @@ def quick_cuda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def cuda_calibration(quick_cuda: None) -> Calibration:
-    from cnnprof.measure.calibrate_cuda import calibrate_cuda
-
     # Each network takes a few milliseconds of the device's time.
-    return calibrate_cuda(runner="torch", budget_s=0.25, name="fake", cuda=FakeCuda())
+    return calibrate_cuda.calibrate_cuda(runner="torch", budget_s=0.25, name="fake", cuda=FakeCuda())
