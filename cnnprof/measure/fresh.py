@@ -4,6 +4,8 @@ before, or gets into what runs here."""
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -17,7 +19,7 @@ Result = TypeVar("Result")
 Call = Callable[..., Any]
 # Seconds of imports that every process would spend again.
 _IMPORTED = (
-    "cnnprof.measure.verify", "cnnprof.measure.runner_torch", "cnnprof.measure.calibrate_torch",
+    "cnnprof.measure.verify_visit", "cnnprof.measure.runner_torch", "cnnprof.measure.calibrate_torch",
     "cnnprof.measure.calibrate_onnxruntime", "onnxruntime", "torchvision", "timm",
 )  # fmt: skip
 
@@ -106,10 +108,32 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_IMPORTED))  # what isn't installed is left out
+    _launch_server()
     return context
 
 
+def _launch_server() -> None:
+    """Ctrl-C reaches the server too: while it imports, that would end it with a traceback, so it starts deaf. (Nothing
+    happens if it runs.)"""
+    from multiprocessing import forkserver
+
+    if threading.current_thread() is not threading.main_thread():  # no other may say what becomes of a signal
+        forkserver.ensure_running()
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+def _hear() -> None:
+    """In a process that the server forked: Ctrl-C is for it again."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    _hear()
     answer = _answer_to(function, arguments)
     if answer is not None:
         with suppress(BrokenPipeError):  # whoever asked has gone: Ctrl-C ends a verify while this one measures
@@ -117,6 +141,7 @@ def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[A
 
 
 def _answer_all(pipe: Connection) -> None:
+    _hear()
     while True:
         try:
             function, arguments = pipe.recv()

@@ -1,0 +1,56 @@
+"""Ctrl-C reaches every process of a terminal's group: the server that others are forked from stays, and says nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_SLOW = "import time\nprint('importing', flush=True)\ntime.sleep(1.0)\nprint('imported', flush=True)\n"
+_ASKING = """
+import os, time
+from cnnprof.measure import fresh
+
+
+def main():
+    fresh._IMPORTED = ("slow_to_import",)
+    try:
+        fresh.start_server()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    try:
+        print("another:", fresh.in_fresh_process(os.getpid) != os.getpid(), flush=True)
+        fresh.in_fresh_process(time.sleep, 60.0)
+    except KeyboardInterrupt:
+        print("interrupted again", flush=True)
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.skipif(
+    "forkserver" not in multiprocessing.get_all_start_methods(), reason="processes are forked on Unix alone"
+)
+def test_an_interrupt_while_the_server_imports_ends_with_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "slow_to_import.py").write_text(_SLOW)
+    (tmp_path / "asking.py").write_text(_ASKING)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "asking.py")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=tmp_path, start_new_session=True, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = [process.stdout.readline().strip()]
+    os.killpg(process.pid, signal.SIGINT)
+    while not said[-1].startswith("another") and (line := process.stdout.readline()):
+        said.append(line.strip())
+    os.killpg(process.pid, signal.SIGINT)  # the one that sleeps hears it, and nobody waits until it has slept
+    rest, _ = process.communicate(timeout=60)
+    assert sorted(said) == ["another: True", "imported", "importing", "interrupted"]
+    assert rest.split("\n") == ["interrupted again", ""] and process.returncode == 0
