@@ -27,7 +27,8 @@ _BUDGETS = ("15s", "60s", "240s")
 @click.option("--runner", type=click.Choice(["torch", "onnxruntime"]), default="torch", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--budget", type=click.Choice(_BUDGETS), default="60s", show_default=True,
-              help="Quiet time to measure; a busy host can take three times that. Fitting comes on top.")  # fmt: skip
+              help="Quiet time to measure; a busy host can take three times that (four, with several "
+                   "threads). Fitting comes on top.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same networks.")
 @click.option("--name", metavar="NAME", help="The profile's name (default: processor, runner, version, threads).")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted calibration has measured.")

@@ -23,8 +23,9 @@ from cnnprof import __version__
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.devices.store import samples_path, save_profile
 from cnnprof.errors import CnnprofError, UsageError
-from cnnprof.measure.calibrate import Calibration, calibrate, keep
+from cnnprof.measure.calibrate import Calibration, calibrate
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
+from cnnprof.measure.calibrate_run import keep
 from cnnprof.measure.calibrate_suite import suite_style
 from cnnprof.measure.cuda import Cuda, CudaClock, CudaFacts
 from cnnprof.measure.cuda_networks import CudaNetworks, kernels_apart

@@ -49,8 +49,9 @@ class Earlier:
         for name in ("anchors_disturbed", "again", "waited_s"):
             if name in now:
                 found[name] = now[name] + then.get(name, 0)
-        if "probe_s" in now:
-            found["probe_s"] = min(now["probe_s"], then.get("probe_s", now["probe_s"]))
+        for name in ("probe_s", "handing_over_s"):
+            if name in now:
+                found[name] = min(now[name], then.get(name, now[name]))
         return found
 
     @property

@@ -54,10 +54,10 @@ def networks(runner: str, threads: int, seed: int) -> Iterator[MeasureNetwork]:
                 return measure_one(index, graph, clock)
             visit = _Visit(
                 runner=runner, threads=threads, seed=seed, index=index,
-                cores=clock.cores, probe_s=clock.least_s, patience_s=clock.patience_s,
+                cores=clock.cores, quiet=clock.quiet_levels, patience_s=clock.patience_s,
             )  # fmt: skip
             sample, seen = in_fresh_process(_visit, visit)
-            clock.take_over(waited_s=seen.waited_s, found_busy=seen.found_busy, least_s=seen.least_s)
+            clock.take_over(waited_s=seen.waited_s, found_busy=seen.found_busy, levels=seen.levels)
             return sample
 
         yield measure
@@ -80,7 +80,7 @@ class _Visit:
     seed: int
     index: int
     cores: tuple[int, ...]
-    probe_s: float
+    quiet: QuietLevels
     patience_s: float
 
 
@@ -88,7 +88,7 @@ class _Visit:
 class _Seen:
     waited_s: float
     found_busy: int
-    least_s: float
+    levels: QuietLevels
 
 
 def _visit(visit: _Visit) -> tuple[NetSample, _Seen]:
@@ -96,12 +96,11 @@ def _visit(visit: _Visit) -> tuple[NetSample, _Seen]:
     graph = network_of(visit.runner, visit.seed, visit.index)
     with _here(visit.runner, visit.threads) as measure_one:
         clock = WatchedClock(
-            threads=visit.threads, patience_s=visit.patience_s, cores=visit.cores,
-            quiet=QuietLevels(probe_s=visit.probe_s, stream_s=0.0),
+            threads=visit.threads, patience_s=visit.patience_s, cores=visit.cores, quiet=visit.quiet,
         )  # fmt: skip
         sample = looked_at(measure_one, visit.index, graph, clock)
     waited_s = visit.patience_s - clock.patience_s
-    return sample, _Seen(waited_s=waited_s, found_busy=clock.found_busy, least_s=clock.least_s)
+    return sample, _Seen(waited_s=waited_s, found_busy=clock.found_busy, levels=clock.quiet_levels)
 
 
 def _here(runner: str, threads: int) -> AbstractContextManager[MeasureNetwork]:

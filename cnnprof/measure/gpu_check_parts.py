@@ -33,7 +33,8 @@ from cnnprof.measure.run import measure
 from cnnprof.measure.runner_torch import TorchRunner
 from cnnprof.measure.session import Plan, run_session
 from cnnprof.measure.statistics import summarise
-from cnnprof.measure.verify import compared, quiet_levels
+from cnnprof.measure.verify import compared
+from cnnprof.measure.verify_visit import quiet_levels
 from cnnprof.predict.front import predict
 
 __all__ = [

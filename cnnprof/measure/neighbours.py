@@ -14,6 +14,7 @@ and what was measured meanwhile can be left out.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,19 +25,23 @@ from typing import Any
 import numpy as np
 
 from cnnprof.measure.clock import Clock, MachineState, SystemClock
+from cnnprof.measure.lookouts import Lookouts, kept_waiting_s
 
-__all__ = ["BUSY", "CONTENDED", "PATIENCE_S", "QuietLevels", "WatchedClock", "watched"]
+__all__ = ["BUSY", "CONTENDED", "FAR", "PATIENCE_S", "QuietLevels", "WatchedClock", "watched"]
 
 BUSY = 1.2  # times the least that the probe has taken: a neighbour costs it 1.6 to 1.9
+FAR = 2.5  # times the least that handing over has taken; between cores that are far apart it takes 3 to 4 times as long
 PATIENCE_S = 10.0  # of waiting for quiet, in all
 CONTENDED = 0.15  # beyond the quiet level of the copying; its own scatter is 3 %
 _STEPS = 4000
 _COPIED_BYTES = 12 << 20
 _COPIES = 15
 _FIRST_S = 0.05  # on every core, where the least isn't known
+_ALONE = 20  # looks at one core after the other, where the least isn't known: together they may share one
 _MOST_CORES = 16  # looked at: on a large machine all of them would take seconds
 _WARM_S = 0.015  # for a core that slept
 _STAY_S = 0.2  # before another core is tried
+_KEPT_SHARE = 0.01  # of a run's time that its threads, all together, may wait for a core; 0.2 % is usual
 
 
 def _probe() -> float:
@@ -53,20 +58,25 @@ def _timed() -> float:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuietLevels:
     """What a calibration saw on this machine, in seconds: the least of the probe, what copying usually took around the
-    networks that it kept."""
+    networks that it kept, and the least of handing over between cores (0 where it didn't look)."""
 
     probe_s: float
     stream_s: float
+    handing_over_s: float = 0.0
 
 
 class WatchedClock:
     """A clock (``inner``, the system's by default) whose :meth:`switches` also counts the looks that found a busy
     neighbour.
 
-    With one thread it waits for quiet and moves between the ``cores``; with several it waits on the core that it is on
-    (what the others' neighbours do it can't tell). It waits ``patience_s`` in all; after that it only counts.
+    With one thread it waits for quiet and moves between the ``cores``. With as many threads as there are it looks at
+    every one, waits until all are quiet and near each other (:mod:`~cnnprof.measure.lookouts`), and counts runs whose
+    threads were kept waiting for a core instead of switches, of which there always are some. With fewer it waits on
+    the core that it is on (where the others compute it can't tell). It waits ``patience_s`` in all; after that it only
+    counts.
     ``quiet`` is what is known from before; ``pin`` sets the cores that the calling thread may run on, ``now`` tells the
-    wall time. :meth:`close` puts the cores back.
+    wall time, ``look`` probes every core, ``hand_over`` tells what that takes, ``kept`` how long threads waited.
+    :meth:`close` puts the cores back.
     """
 
     def __init__(
@@ -80,25 +90,42 @@ class WatchedClock:
         probe: Callable[[], float] = _probe,
         pin: Callable[[Sequence[int]], None] | None = None,
         now: Callable[[], float] = time.perf_counter,
+        look: Callable[[], Sequence[float]] | None = None,
+        hand_over: Callable[[], float] | None = None,
+        kept: Callable[[], float | None] = kept_waiting_s,
     ) -> None:
         self._inner = inner or SystemClock()
         self._all = _allowed() if cores is None else tuple(cores)
         self._cores = self._all if cores is not None else self._all[:_MOST_CORES]
         self._moves = threads == 1 and len(self._cores) > 1
-        self._pin, self._probe, self._now = pin or _pin, probe, now
+        self._pin, self._now, self._kept = pin or _pin, now, kept
+        self._lookouts: Lookouts | None = None
+        if look is None and threads > 1 and threads >= len(self._all) == len(self._cores) > 1:
+            self._lookouts = Lookouts(self._cores)
+            look, hand_over = self._lookouts.at_once, self._lookouts.handing_over_s
+        self._everywhere = look is not None and kept() is not None
+        self._look, self._hand_over = look or (lambda: (probe(),)), hand_over
+        self._mark = (0.0, 0.0)
+        self.kept_waiting = 0
         self._here = 0
         self._left_s = patience_s
         self.waited_s = 0.0
         self.found_busy = 0
         self.quiet = quiet
-        self.least_s = float("inf") if quiet is None else quiet.probe_s
+        # Who looked at one core alone had another probe.
+        known = quiet if quiet is not None and (hand_over is None or quiet.handing_over_s) else None
+        self.least_s = float("inf") if known is None else known.probe_s
+        self.least_handing_over_s = float("inf") if known is None else known.handing_over_s or float("inf")
         self._streams: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None
-        if quiet is None:
+        if known is None and self._lookouts is not None:
+            self.least_s = min(min(self._lookouts.alone()) for _ in range(_ALONE))
+        if known is None:
             for _ in self._cores if self._moves else (0,):
                 self._move()
                 self._spin(_FIRST_S, until_quiet=False)
         self._settle()
         self.waited_s = 0.0
+        self._set_mark()
 
     @property
     def feeds_device(self) -> bool:
@@ -115,11 +142,23 @@ class WatchedClock:
         return self._inner.machine()
 
     def switches(self) -> int:
-        """Involuntary context switches of this process, and looks that found a busy neighbour."""
+        """Involuntary context switches of this process (or how often its threads were kept waiting since the call
+        before), and looks that found a busy neighbour."""
+        if self._everywhere:
+            self.kept_waiting += self._was_kept_waiting()
         if self._is_busy():
             self.found_busy += 1
             self._settle()
-        return self._inner.switches() + self.found_busy
+        self._set_mark()
+        return (self.kept_waiting if self._everywhere else self._inner.switches()) + self.found_busy
+
+    def _set_mark(self) -> None:
+        if self._everywhere:
+            self._mark = (self._now(), self._kept() or 0.0)
+
+    def _was_kept_waiting(self) -> bool:
+        began, before = self._mark
+        return (self._kept() or 0.0) - before > _KEPT_SHARE * (self._now() - began)
 
     @property
     def cores(self) -> tuple[int, ...]:
@@ -131,12 +170,20 @@ class WatchedClock:
         """How long it may still wait."""
         return max(0.0, self._left_s)
 
-    def take_over(self, *, waited_s: float, found_busy: int, least_s: float) -> None:
+    @property
+    def quiet_levels(self) -> QuietLevels:
+        """The least that was seen so far, also by the processes that :meth:`take_over` was told of; no copying."""
+        handing_over_s = self.least_handing_over_s if math.isfinite(self.least_handing_over_s) else 0.0
+        return QuietLevels(probe_s=self.least_s, stream_s=0.0, handing_over_s=handing_over_s)
+
+    def take_over(self, *, waited_s: float, found_busy: int, levels: QuietLevels) -> None:
         """Count what a clock in another process saw."""
         self.waited_s += waited_s
         self._left_s -= waited_s
         self.found_busy += found_busy
-        self.least_s = min(self.least_s, least_s)
+        self.least_s = min(self.least_s, levels.probe_s)
+        if levels.handing_over_s:
+            self.least_handing_over_s = min(self.least_handing_over_s, levels.handing_over_s)
 
     def stream_s(self) -> float:
         """CPU seconds of copying 12 MiB, the median of some. It empties the caches: what is measured next has to warm
@@ -153,9 +200,11 @@ class WatchedClock:
         return sorted(times)[_COPIES // 2]
 
     def close(self) -> None:
-        """Let the thread run wherever it could before."""
+        """Let the thread run wherever it could before, and those that looked end."""
         if self._moves:
             self._pin(self._all)
+        if self._lookouts is not None:
+            self._lookouts.close()
 
     def _settle(self) -> None:
         while self._left_s > 0.0:
@@ -184,9 +233,16 @@ class WatchedClock:
                 return not busy
 
     def _is_busy(self) -> bool:
-        found = self._probe()
-        self.least_s = min(self.least_s, found)
-        return found > BUSY * self.least_s
+        found = self._look()
+        self.least_s = min(self.least_s, *found)
+        return max(found) > BUSY * self.least_s or self._is_far()
+
+    def _is_far(self) -> bool:
+        if self._hand_over is None:
+            return False
+        found = self._hand_over()
+        self.least_handing_over_s = min(self.least_handing_over_s, found)
+        return found > FAR * self.least_handing_over_s
 
 
 def _allowed() -> tuple[int, ...]:

@@ -4,7 +4,8 @@ Networks are measured in two rounds, the second in reverse order: what counts is
 between them is the noise floor. What a noisy machine spoilt in both is measured again, some times, and its quietest run
 kept; what stays noisy is listed and counts for nothing. Ctrl-C keeps what was measured.
 
-Each measurement has a process of its own. For onnxruntime every reference is exported to ONNX once.
+Each measurement has a process of its own (:mod:`~cnnprof.measure.verify_visit`). For onnxruntime every reference is
+exported to ONNX once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +22,18 @@ from cnnprof.errors import CnnprofError, UsageError
 from cnnprof.frontends.inputs import InputSpec, parse_input
 from cnnprof.frontends.sources import is_torch_reference, load_graph
 from cnnprof.measure.accuracy import Compared, report
-from cnnprof.measure.fresh import in_fresh_process
 from cnnprof.measure.measurement import Measurement
-from cnnprof.measure.neighbours import PATIENCE_S, QuietLevels
-from cnnprof.measure.run import anchor_for, measure, runner_for
-from cnnprof.measure.session import Plan
+from cnnprof.measure.verify_visit import GRAPH, Visit, measure_apart, plans_for, visit_of
 from cnnprof.predict.front import predict
 from cnnprof.predict.lower import lower
 from cnnprof.predict.prediction import Prediction
 
-__all__ = ["Visit", "case_of", "compared", "measure_visit", "quiet_levels", "verify"]
+__all__ = ["case_of", "compared", "verify"]
 
-_PLAN = Plan(visits=3, samples=12, seconds=0.25, longest_s=4.0)
-_AGAIN = Plan(visits=3, samples=8, seconds=0.15, longest_s=2.0)
-# What was too noisy twice: a long network is beside some neighbour in most of its runs and has to wait for the others.
-_PATIENT = Plan(visits=3, samples=12, seconds=0.25, longest_s=12.0)
+
 _LONG_PATIENCE_S = 30.0
 _ATTEMPTS = 3
-_GRAPH = "-cuda-graph"
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """What is asked of a process that measures one network: its reference (a file for onnxruntime), and how.
-    ``quiet``: what the calibration saw of the machine; ``patience_s``: how long to wait for quiet, in all."""
-
-    reference: str
-    runner: str
-    on: str
-    threads: int
-    plan: Plan
-    layers: bool
-    inputs: tuple[InputSpec, ...] = ()
-    batch: int | None = None
-    anchor: Callable[[], object] | None = None
-    quiet: QuietLevels | None = None
-    patience_s: float = PATIENCE_S
 
 
 def verify(
@@ -76,9 +52,9 @@ def verify(
     ``measure_one`` measures a visit; by default in a fresh process. ``keep`` is given the report so far after every
     measurement: it says that it was interrupted.
     """
-    visit = _visit_of(device, inputs, batch, anchor)
+    visit = visit_of(device, inputs, batch, anchor)
     with tempfile.TemporaryDirectory(prefix="cnnprof-") as folder:
-        run = _Run(device, visit, _Sources(visit, Path(folder)), measure_one or _measure_apart)
+        run = _Run(device, visit, _Sources(visit, Path(folder)), measure_one or measure_apart)
         interrupted = False
         try:
             for done, steps, name in run.steps(models):
@@ -102,6 +78,7 @@ class _Run:
         take: Callable[[Visit], Measurement],
     ) -> None:
         self._device, self._visit, self._source, self._take = device, visit, source, take
+        self._plans = plans_for(visit)
         self._predictions: dict[str, Prediction] = {}
         self._measured: dict[str, Measurement] = {}
         self._again: dict[str, Measurement] = {}
@@ -134,7 +111,7 @@ class _Run:
         self._measured[name] = self._take(own)
 
     def _second(self, name: str) -> None:
-        found = self._take(replace(self._source(name), plan=_AGAIN, layers=False))
+        found = self._take(replace(self._source(name), plan=self._plans.again, layers=False))
         first = self._measured[name]
         if first.noise.quiet:
             self._again[name] = found
@@ -142,7 +119,8 @@ class _Run:
             self._measured[name] = replace(found, attribution=first.attribution)
 
     def _patiently(self, name: str) -> None:
-        found = self._take(replace(self._source(name), plan=_PATIENT, patience_s=_LONG_PATIENCE_S))
+        patient = replace(self._source(name), plan=self._plans.patient, patience_s=_LONG_PATIENCE_S)
+        found = self._take(patient)
         if found.noise.quiet or _restlessness(found) < _restlessness(self._measured[name]):
             self._measured[name] = found
 
@@ -202,48 +180,9 @@ class _Sources:
         return replace(visit, reference=self._files[name], inputs=(), batch=None)
 
 
-def _visit_of(
-    device: CalibratedDevice, inputs: Sequence[InputSpec], batch: int | None, anchor: Callable[[], object] | None
-) -> Visit:
-    return Visit(
-        reference="", runner=device.runner, on="cuda" if device.kind == "gpu" else "cpu", threads=device.threads or 1,
-        plan=_PLAN, layers=True, inputs=tuple(inputs), batch=batch, anchor=anchor,
-        quiet=quiet_levels(device),
-    )  # fmt: skip
-
-
-def quiet_levels(device: CalibratedDevice) -> QuietLevels | None:
-    """What the calibration of ``device`` saw of its machine; None where it didn't look."""
-    noise = device.data.get("noise", {})
-    if "probe_s" not in noise or "stream_s" not in noise:
-        return None
-    return QuietLevels(probe_s=float(noise["probe_s"]), stream_s=float(noise["stream_s"]))
-
-
 def _restlessness(found: Measurement) -> float:
     """How far a measurement is from a quiet one: the interval's half-width and the cache's contention."""
     return found.statistics.half_width + max(0.0, found.noise.contention or 0.0)
-
-
-def _measure_apart(visit: Visit) -> Measurement:
-    return in_fresh_process(measure_visit, visit)
-
-
-def measure_visit(visit: Visit) -> Measurement:
-    """Measure what ``visit`` asks for in this process."""
-    graph = load_graph(visit.reference, inputs=visit.inputs, batch=visit.batch)
-    runner = runner_for(
-        visit.reference, graph, runner=visit.runner.removesuffix(_GRAPH), device=visit.on, threads=visit.threads,
-        options={"inputs": visit.inputs, "batch": visit.batch}, cuda_graph=visit.runner.endswith(_GRAPH),
-    )  # fmt: skip
-    try:
-        on = anchor_for(runner) if visit.on == "cuda" and visit.anchor is not None else visit.anchor
-        return measure(
-            runner, graph, plan=visit.plan, layers=visit.layers, anchor=on, quiet=visit.quiet,
-            patience_s=visit.patience_s,
-        )  # fmt: skip
-    finally:
-        runner.close()
 
 
 def compared(
@@ -252,7 +191,7 @@ def compared(
     """A network's row; measured twice in quiet, the middle (in logarithms) is its latency. On a GPU that the host
     feeds a layer's prediction has its wait in it, its measurement is its kernels' time: they aren't compared there
     (they are where a CUDA graph runs)."""
-    fed = device.kind == "gpu" and not device.runner.endswith(_GRAPH)
+    fed = device.kind == "gpu" and not device.runner.endswith(GRAPH)
     layers = {} if measured.attribution is None or fed else dict(measured.attribution.seconds)
     roof = device.data["roof"]
     flops = sum(layer.flops_per_s * layer.time.latency_s for layer in prediction.layers)

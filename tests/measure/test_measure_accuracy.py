@@ -29,7 +29,8 @@ from cnnprof.measure.runner import LayerTimes
 from cnnprof.measure.session import Plan
 from cnnprof.measure.synthetic import synthetic_network
 from cnnprof.measure.synthetic_onnx import random_weights, synthetic_model
-from cnnprof.measure.verify import Visit, case_of, measure_visit, verify
+from cnnprof.measure.verify import case_of, verify
+from cnnprof.measure.verify_visit import Visit, measure_visit
 from cnnprof.predict.kernels import CLASSES
 
 

@@ -13,17 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_clock import FakeClock
-from fake_machine import ALPHA, DELTA, FLOPS, Machine, WorkingClock, fake_sample, fitted_to, measured_on, run, truth
+from fake_machine import ALPHA, DELTA, FLOPS, Machine, WorkingClock, fake_sample, fitted_to, measured_on, truth
 
 from cnnprof.analyses.complexity import complexity
 from cnnprof.devices.calibrated import CalibratedDevice
-from cnnprof.devices.store import load_profile, samples_path
-from cnnprof.errors import CnnprofError, DeviceError, SchemaError, UsageError
-from cnnprof.measure import calibrate as calibrate_module
+from cnnprof.errors import DeviceError, SchemaError, UsageError
 from cnnprof.measure.calibrate import calibrate, profile_name
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
-from cnnprof.measure.neighbours import QuietLevels, WatchedClock
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.synthetic import STYLES, synthetic_network
 from cnnprof.predict.calibrated import kernel_times, predict_calibrated
@@ -227,7 +223,7 @@ def test_plain_arrays_equal_the_library(samples: list[NetSample]) -> None:
     assert len(samples) == 110
 
 
-# -- gates and the loop ------------------------------------------------------------------------------------------------
+# -- gates ------------------------------------------------------------------------------------------------------------
 
 
 def test_gates_refuse_what_is_bad(samples: list[NetSample]) -> None:
@@ -311,93 +307,6 @@ def test_what_every_byte_costs_alike_is_taken_out_and_put_back(
     device = CalibratedDevice({"name": "d", "kind": "cpu", **fitted})
     (without, _), (with_it, _) = kernel_times(device, [kernel, replace(kernel, bytes_passed=1e6)])
     assert with_it - without == pytest.approx(per_byte * 1e6)
-
-
-def test_the_budget_is_kept_and_the_profile_saved() -> None:
-    clock = WorkingClock()
-    machine = Machine(clock)
-    result = run(clock, machine)
-    assert machine.seen == list(range(12))  # 60 s at 5 s a network
-    saved = load_profile("box")
-    assert saved.data["networks"] == 12 and not result.interrupted
-    assert len(from_csv(samples_path("box").read_text(), origin="test")) == 12
-    assert not samples_path("box.partial").exists()
-
-
-def test_interrupted_is_fitted_on_what_there_is_and_too_little_is_resumed() -> None:
-    clock = WorkingClock()
-    result = run(clock, Machine(clock, interrupt_at=11))
-    assert result.interrupted and result.profile.data["networks"] == 11
-    with pytest.raises(CnnprofError, match="4 networks measured, at least 10"):
-        run(clock, Machine(clock, interrupt_at=4))
-    assert samples_path("box.partial").exists()
-    machine = Machine(clock)
-    resumed = run(clock, machine, resume=True)
-    assert machine.seen[0] == 4 and resumed.profile.data["networks"] == 16
-
-
-def test_networks_that_the_machine_slowed_down_under_are_measured_again() -> None:
-    class Slowing(WorkingClock):
-        """Between 40 s and 80 s of wall time the anchor takes a tenth longer."""
-
-        def cpu_s(self) -> float:
-            self.cpu += 0.0011 if 140.0 <= self.wall < 180.0 else 0.001
-            return self.cpu
-
-    clock = Slowing()
-    machine = Machine(clock)
-    result = calibrate(runner="torch", clock=clock, measure_network=machine, name="box", budget_s=180.0)
-    assert machine.seen == [*range(10), *range(26)]  # the first ten end at 50 s, in the slow stretch
-    assert [sample.network for sample in result.samples] == list(range(26))
-    noise = result.profile.data["noise"]
-    assert noise["again"] == 10 and max(noise["anchor_s"]) < 1.01 * min(noise["anchor_s"])
-
-
-def test_a_budget_is_spent_by_measuring_not_by_waiting() -> None:
-    fake = FakeClock()
-    clock = WatchedClock(inner=fake, quiet=QuietLevels(probe_s=1.0, stream_s=1.0), cores=(0,), probe=lambda: 1.0)
-    began = calibrate_module._measuring_s(clock)
-    fake.spend(1003.0)
-    clock.waited_s += 1000.0  # for neighbours to leave
-    assert calibrate_module._measuring_s(clock) - began == pytest.approx(3.0)
-    assert calibrate_module._spent_s(clock, began, []) == pytest.approx(3.0)
-    assert calibrate_module._measuring_s(fake) == pytest.approx(fake.wall_s())
-
-
-def test_a_neighbour_beside_the_anchor_is_no_other_pace() -> None:
-    class Beside(WorkingClock):
-        """Between 40 s and 140 s of wall time everything takes twice as long, and is seen to be disturbed."""
-
-        def cpu_s(self) -> float:
-            beside = 140.0 <= self.wall < 240.0
-            self.switched += beside
-            self.cpu += 0.002 if beside else 0.001
-            return self.cpu
-
-    clock = Beside()
-    machine = Machine(clock)
-    result = calibrate(runner="torch", clock=clock, measure_network=machine, name="box", budget_s=200.0)
-    assert machine.seen == list(range(40))  # nothing again: each network says itself how disturbed it was
-    noise, gates = result.profile.data["noise"], {gate["name"]: gate for gate in result.profile.data["gates"]}
-    # Anchors at 0, 50, 100, 150, 200 s, and at the end.
-    assert [round(seconds, 6) for seconds in noise["anchor_s"]] == [0.001, 0.002, 0.002, 0.001, 0.001, 0.001]
-    assert noise["anchors_disturbed"] == 2 and gates["drift"]["value"] == pytest.approx(0.0, abs=1e-6)
-
-
-def test_a_machine_that_was_slow_from_the_start_begins_again() -> None:
-    class Waking(WorkingClock):
-        """In the first 40 s the anchor takes half as long again."""
-
-        def cpu_s(self) -> float:
-            self.cpu += 0.0015 if self.wall < 140.0 else 0.001
-            return self.cpu
-
-    clock = Waking()
-    machine = Machine(clock)
-    result = calibrate(runner="torch", clock=clock, measure_network=machine, name="box", budget_s=120.0)
-    assert machine.seen == [*range(10), *range(14)]  # the first ten end at 50 s, when it was quicker
-    noise = result.profile.data["noise"]
-    assert max(noise["anchor_s"]) < 1.01 * min(noise["anchor_s"])
 
 
 def test_samples_survive_their_table(samples: list[NetSample]) -> None:

@@ -52,7 +52,7 @@ def test_further_networks_and_one_fit_of_all() -> None:
 
 def test_a_calibration_may_be_extended_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most 15 networks a run, of which twelve fit: those before don't count. One that measures none leaves all."""
-    monkeypatch.setattr("cnnprof.measure.calibrate._MOST_NETWORKS", 15)
+    monkeypatch.setattr("cnnprof.measure.calibrate_run._MOST_NETWORKS", 15)
     clock = WorkingClock()
     run(clock, Machine(clock), fit=quick)
     for hour in (2, 3):

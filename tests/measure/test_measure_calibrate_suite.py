@@ -68,11 +68,13 @@ def test_no_such_runner() -> None:
 def test_the_clock_here_counts_what_the_other_saw() -> None:
     clock = _watched(patience_s=10.0)
     left_s = clock.patience_s
-    clock.take_over(waited_s=4.0, found_busy=3, least_s=0.0)
+    clock.take_over(waited_s=4.0, found_busy=3, levels=QuietLevels(probe_s=0.0, stream_s=0.0))
     assert (clock.waited_s, clock.found_busy, clock.least_s) == (4.0, 3, 0.0)
     assert clock.patience_s == pytest.approx(left_s - 4.0)
-    clock.take_over(waited_s=7.0, found_busy=0, least_s=0.7)
+    assert clock.quiet_levels.handing_over_s == 0.0  # nobody looked
+    clock.take_over(waited_s=7.0, found_busy=0, levels=QuietLevels(probe_s=0.7, stream_s=0.0, handing_over_s=2e-5))
     assert (clock.patience_s, clock.least_s) == (0.0, 0.0)
+    assert clock.quiet_levels == QuietLevels(probe_s=0.0, stream_s=0.0, handing_over_s=2e-5)
     clock.close()
 
 

@@ -10,7 +10,7 @@ from fake_clock import FakeClock
 from fake_cuda import FakeCuda
 
 from cnnprof.measure import neighbours
-from cnnprof.measure.calibrate import undisturbed
+from cnnprof.measure.calibrate_run import undisturbed
 from cnnprof.measure.calibrate_suite import looked_at
 from cnnprof.measure.clock import SystemClock
 from cnnprof.measure.cuda import CudaClock
@@ -90,9 +90,9 @@ def test_a_busy_start_is_known_by_what_an_earlier_look_found() -> None:
     assert host.time >= 1.0  # it waited
 
 
-def test_several_threads_stay_where_they_are() -> None:
+def test_fewer_threads_than_cores_stay_where_they_are() -> None:
     host = Host({0: [(1.0, 2.0)]})
-    clock = host.clock(threads=2)
+    clock = host.clock(threads=2, cores=(0, 1, 2))
     host.time = 1.5
     clock.switches()
     clock.close()
