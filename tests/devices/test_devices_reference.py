@@ -15,6 +15,7 @@ from cnnprof.frontends.sources import load_graph
 from cnnprof.predict.calibrated import predict_calibrated
 
 EPYC = "amd-epyc-torch-2.14.1-1t-float32"
+EPYC_TWO_THREADS = "amd-epyc-torch-2.14.1-2t-float32"
 EPYC_ONNXRUNTIME = "amd-epyc-onnxruntime-1.32.0-1t-float32"
 H200 = "nvidia-h200-driver-580.159.04-torch-2.11.0_cu130-float32"
 # Medians of fresh processes on the machine that the profile was calibrated on, after its calibration
@@ -27,6 +28,15 @@ MEASURED_S = {
     "torchvision:squeezenet1_0": 0.0410,
 }
 
+# The same with two threads, on another EPYC (reports/accuracy/amd-epyc-torch-2-threads.json).
+TWO_THREADS_S = {
+    "torchvision:resnet18": 0.0261,
+    "torchvision:mobilenet_v2": 0.0138,
+    "torchvision:densenet121": 0.0543,
+    "torchvision:googlenet": 0.0405,
+    "torchvision:squeezenet1_0": 0.0197,
+}
+
 
 @pytest.fixture(autouse=True)
 def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -34,7 +44,7 @@ def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_every_one_is_listed_and_passed_its_gates() -> None:
-    assert {EPYC, EPYC_ONNXRUNTIME, H200, f"{H200}-graph"} <= set(reference_names())
+    assert {EPYC, EPYC_TWO_THREADS, EPYC_ONNXRUNTIME, H200, f"{H200}-graph"} <= set(reference_names())
     for name in reference_names():
         device = load_profile(name)
         assert device.name == name and find_device(name).name == name
@@ -59,6 +69,13 @@ def test_the_gpu_s_predict_what_was_measured() -> None:
 def test_predicts_what_was_measured(reference: str) -> None:
     prediction = predict_calibrated(load_graph(reference), load_profile(EPYC))
     assert prediction.latency_s == pytest.approx(MEASURED_S[reference], rel=0.10)
+
+
+@pytest.mark.parametrize("reference", TWO_THREADS_S)
+def test_two_threads_predict_what_was_measured(reference: str) -> None:
+    """Within the 90 % interval's half-width of that record."""
+    prediction = predict_calibrated(load_graph(reference), load_profile(EPYC_TWO_THREADS))
+    assert prediction.latency_s == pytest.approx(TWO_THREADS_S[reference], rel=0.14)
 
 
 def test_by_the_command() -> None:

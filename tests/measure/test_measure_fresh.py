@@ -13,7 +13,7 @@ import pytest
 
 _SLOW = "import time\nprint('importing', flush=True)\ntime.sleep(1.0)\nprint('imported', flush=True)\n"
 _ASKING = """
-import os, time
+import os
 from cnnprof.measure import fresh
 
 
@@ -23,11 +23,7 @@ def main():
         fresh.start_server()
     except KeyboardInterrupt:
         print("interrupted", flush=True)
-    try:
-        print("another:", fresh.in_fresh_process(os.getpid) != os.getpid(), flush=True)
-        fresh.in_fresh_process(time.sleep, 60.0)
-    except KeyboardInterrupt:
-        print("interrupted again", flush=True)
+    print("another:", fresh.in_fresh_process(os.getpid) != os.getpid(), flush=True)
 
 
 if __name__ == "__main__":
@@ -48,9 +44,6 @@ def test_an_interrupt_while_the_server_imports_ends_with_no_traceback(tmp_path: 
     assert process.stdout is not None
     said = [process.stdout.readline().strip()]
     os.killpg(process.pid, signal.SIGINT)
-    while not said[-1].startswith("another") and (line := process.stdout.readline()):
-        said.append(line.strip())
-    os.killpg(process.pid, signal.SIGINT)  # the one that sleeps hears it, and nobody waits until it has slept
     rest, _ = process.communicate(timeout=60)
-    assert sorted(said) == ["another: True", "imported", "importing", "interrupted"]
-    assert rest.split("\n") == ["interrupted again", ""] and process.returncode == 0
+    assert sorted(said + rest.split()) == sorted(["importing", "imported", "interrupted", "another:", "True"])
+    assert process.returncode == 0
