@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Clock", "MachineState", "SystemClock"]
+__all__ = ["Clock", "MachineState", "SystemClock", "kept_waiting_s"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,17 @@ class SystemClock:
             load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
             cores=os.cpu_count() or 1,
         )
+
+
+def kept_waiting_s() -> float | None:
+    """Seconds for which this process's threads could have run and had no core, all together so far; None where the
+    system doesn't say (Linux does, in ``/proc/*/task/*/schedstat``: ns on a core, ns waiting for one, slices)."""
+    waited, told = 0, False
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError, IndexError):  # a thread that has just ended
+            waited += int(path.read_text("ascii").split()[1])
+            told = True
+    return waited * 1e-9 if told else None
 
 
 def _cpu_times() -> tuple[float | None, float | None]:

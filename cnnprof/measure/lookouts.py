@@ -15,11 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Lookouts", "kept_waiting_s"]
+__all__ = ["Lookouts"]
 
 _HASHED = bytes(150_000)
 _TIMES = 2
@@ -121,14 +120,3 @@ class _Lookout:
                 return
             self._found = self._task()
             self._there.release()
-
-
-def kept_waiting_s() -> float | None:
-    """Seconds for which this process's threads could have run and had no core, all together so far; None where the
-    system doesn't say (Linux does, in ``/proc/*/task/*/schedstat``: ns on a core, ns waiting for one, slices)."""
-    waited, told = 0, False
-    for path in Path("/proc/self/task").glob("*/schedstat"):
-        with suppress(OSError, ValueError, IndexError):  # a thread that has just ended
-            waited += int(path.read_text("ascii").split()[1])
-            told = True
-    return waited * 1e-9 if told else None

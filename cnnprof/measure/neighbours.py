@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnprof.measure.clock import Clock, MachineState, SystemClock
-from cnnprof.measure.lookouts import Lookouts, kept_waiting_s
+from cnnprof.measure.clock import Clock, MachineState, SystemClock, kept_waiting_s
+from cnnprof.measure.lookouts import Lookouts
 
 __all__ = ["BUSY", "CONTENDED", "FAR", "PATIENCE_S", "QuietLevels", "WatchedClock", "watched"]
 
@@ -69,11 +69,11 @@ class WatchedClock:
     """A clock (``inner``, the system's by default) whose :meth:`switches` also counts the looks that found a busy
     neighbour.
 
-    With one thread it waits for quiet and moves between the ``cores``. With as many threads as there are it looks at
-    every one, waits until all are quiet and near each other (:mod:`~cnnprof.measure.lookouts`), and counts runs whose
-    threads were kept waiting for a core instead of switches, of which there always are some. With fewer it waits on
-    the core that it is on (where the others compute it can't tell). It waits ``patience_s`` in all; after that it only
-    counts.
+    With one thread it waits for quiet and moves between the ``cores``. With as many threads as there are (up to 16) it
+    looks at every one, waits until all are quiet and near each other (:mod:`~cnnprof.measure.lookouts`), and counts
+    runs whose threads were kept waiting for a core instead of switches, of which there always are some. With fewer it
+    waits on the core that it is on (where the others compute it can't tell). It waits ``patience_s`` in all; after that
+    it only counts.
     ``quiet`` is what is known from before; ``pin`` sets the cores that the calling thread may run on, ``now`` tells the
     wall time, ``look`` probes every core, ``hand_over`` tells what that takes, ``kept`` how long threads waited.
     :meth:`close` puts the cores back.

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from cnnprof.measure.clock import SystemClock
-from cnnprof.measure.lookouts import Lookouts, kept_waiting_s
+from cnnprof.measure.clock import SystemClock, kept_waiting_s
+from cnnprof.measure.lookouts import Lookouts
 from cnnprof.measure.neighbours import QuietLevels, WatchedClock, watched
 from cnnprof.measure.session import take_sample
 
