@@ -30,7 +30,7 @@ from cnnprof.measure.lookouts import Lookouts
 __all__ = ["BUSY", "CONTENDED", "FAR", "PATIENCE_S", "QuietLevels", "WatchedClock", "watched"]
 
 BUSY = 1.2  # times the least that the probe has taken: a neighbour costs it 1.6 to 1.9
-FAR = 2.5  # times the least that handing over has taken; between cores that are far apart it takes 3 to 4 times as long
+FAR = 1.8  # times the least that handing over has taken; up to 1.7 between near cores, 2 to 4 between ones far apart
 PATIENCE_S = 10.0  # of waiting for quiet, in all
 CONTENDED = 0.15  # beyond the quiet level of the copying; its own scatter is 3 %
 _STEPS = 4000

@@ -32,7 +32,7 @@ class Host:
 
     def hand_over(self) -> float:
         self.time += NEAR_S
-        return NEAR_S * (3.0 if self.far[0] <= self.time < self.far[1] else 1.4)
+        return NEAR_S * (2.0 if self.far[0] <= self.time < self.far[1] else 1.6)
 
     def clock(self, **options: object) -> WatchedClock:
         return WatchedClock(
@@ -71,7 +71,7 @@ def test_cores_that_are_far_apart_disturb_and_are_waited_for() -> None:
     host = Host({}, far=(1.0, 1.5))
     clock = host.clock(quiet=QuietLevels(probe_s=PROBE_S, stream_s=1.0, handing_over_s=NEAR_S))
     host.time = 0.5
-    assert not take_sample(lambda: host.run(0.2), clock).disturbed  # 1.4 times the least is near
+    assert not take_sample(lambda: host.run(0.2), clock).disturbed  # 1.6 times the least is near
     host.time = 0.9
     assert take_sample(lambda: host.run(0.2), clock).disturbed
     assert 1.5 <= host.time < 1.51
