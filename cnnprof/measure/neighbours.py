@@ -70,10 +70,11 @@ class WatchedClock:
     neighbour.
 
     With one thread it waits for quiet and moves between the ``cores``. With as many threads as there are (up to 16) it
-    looks at every one, waits until all are quiet and near each other (:mod:`~cnnprof.measure.lookouts`), and counts
-    runs whose threads were kept waiting for a core instead of switches, of which there always are some. With fewer it
-    waits on the core that it is on (where the others compute it can't tell). It waits ``patience_s`` in all; after that
-    it only counts.
+    looks at every one and waits until all are quiet and near each other (:mod:`~cnnprof.measure.lookouts`). With fewer
+    it waits on the core that it is on (where the others compute it can't tell). It waits ``patience_s`` in all; after
+    that it only counts.
+    Runs of this machine whose threads were kept waiting for a core count as disturbed, instead of any that was switched
+    away from: a long run always is, for some microseconds.
     ``quiet`` is what is known from before; ``pin`` sets the cores that the calling thread may run on, ``now`` tells the
     wall time, ``look`` probes every core, ``hand_over`` tells what that takes, ``kept`` how long threads waited.
     :meth:`close` puts the cores back.
@@ -103,7 +104,7 @@ class WatchedClock:
         if look is None and threads > 1 and threads >= len(self._all) == len(self._cores) > 1:
             self._lookouts = Lookouts(self._cores)
             look, hand_over = self._lookouts.at_once, self._lookouts.handing_over_s
-        self._everywhere = look is not None and kept() is not None
+        self._tells = not self.feeds_device and kept() is not None
         self._look, self._hand_over = look or (lambda: (probe(),)), hand_over
         self._mark = (0.0, 0.0)
         self.kept_waiting = 0
@@ -144,16 +145,16 @@ class WatchedClock:
     def switches(self) -> int:
         """Involuntary context switches of this process (or how often its threads were kept waiting since the call
         before), and looks that found a busy neighbour."""
-        if self._everywhere:
+        if self._tells:
             self.kept_waiting += self._was_kept_waiting()
         if self._is_busy():
             self.found_busy += 1
             self._settle()
         self._set_mark()
-        return (self.kept_waiting if self._everywhere else self._inner.switches()) + self.found_busy
+        return (self.kept_waiting if self._tells else self._inner.switches()) + self.found_busy
 
     def _set_mark(self) -> None:
-        if self._everywhere:
+        if self._tells:
             self._mark = (self._now(), self._kept() or 0.0)
 
     def _was_kept_waiting(self) -> bool:

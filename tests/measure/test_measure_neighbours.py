@@ -49,7 +49,7 @@ class Host:
         self.core = self.pinned[-1][0]
 
     def clock(self, **options: object) -> WatchedClock:
-        values = {"cores": (0, 1), "probe": self.probe, "pin": self.pin, "now": lambda: self.time}
+        values = {"cores": (0, 1), "probe": self.probe, "pin": self.pin, "now": lambda: self.time, "kept": lambda: 0.0}
         return WatchedClock(**{**values, **options})  # type: ignore[arg-type]
 
 
@@ -186,10 +186,26 @@ def test_a_device_is_timed_by_its_own_clock_and_its_host_watched() -> None:
 def test_a_large_machine_is_not_looked_through_core_by_core(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host({})
     monkeypatch.setattr(neighbours, "_allowed", lambda: tuple(range(2, 130)))
-    clock = WatchedClock(probe=host.probe, pin=host.pin, now=lambda: host.time)
+    clock = WatchedClock(probe=host.probe, pin=host.pin, now=lambda: host.time, kept=lambda: 0.0)
     assert clock.cores == tuple(range(2, 18)) and host.time < 16 * 0.06
     clock.close()
     assert host.pinned[-1] == tuple(range(2, 130))
+
+
+@pytest.mark.parametrize(("waiting_s", "disturbed"), [(0.0009, False), (0.0011, True)])
+def test_switched_away_from_is_no_disturbance_but_having_waited_is(
+    monkeypatch: pytest.MonkeyPatch, waiting_s: float, disturbed: bool
+) -> None:
+    """The limit is 1 % of the run, here 0.1 s."""
+    count, host, waited = iter(range(10**9)), Host({}), [0.0]
+    monkeypatch.setattr(SystemClock, "switches", lambda _: next(count))
+    clock = host.clock(kept=lambda: waited[0])
+
+    def run() -> None:
+        host.time += 0.1
+        waited[0] += waiting_s
+
+    assert take_sample(run, clock).disturbed is disturbed
 
 
 def test_on_this_machine() -> None:
