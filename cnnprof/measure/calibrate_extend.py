@@ -49,7 +49,7 @@ class Earlier:
         for name in ("anchors_disturbed", "again", "waited_s"):
             if name in now:
                 found[name] = now[name] + then.get(name, 0)
-        for name in ("probe_s", "handing_over_s"):
+        for name in ("hashing_s", "handing_over_s"):
             if name in now:
                 found[name] = min(now[name], then.get(name, now[name]))
         return found

@@ -95,7 +95,7 @@ class SuiteRun:
         }
         if isinstance(self._clock, WatchedClock):
             found |= {
-                "probe_s": self._clock.least_s,
+                "hashing_s": self._clock.least_s,
                 "stream_s": usual_level_s(kept),
                 "waited_s": self._clock.waited_s,
                 "left_out": self.index - len(kept),

@@ -25,15 +25,14 @@ from typing import Any
 import numpy as np
 
 from cnnprof.measure.clock import Clock, MachineState, SystemClock, kept_waiting_s
-from cnnprof.measure.lookouts import Lookouts
+from cnnprof.measure.lookouts import Lookouts, hashing_s
 
 __all__ = ["BUSY", "CONTENDED", "FAR", "PATIENCE_S", "QuietLevels", "WatchedClock", "watched"]
 
-BUSY = 1.2  # times the least that the probe has taken: a neighbour costs it 1.6 to 1.9
+BUSY = 1.12  # times the least that the probe has taken, which varies by 2 %: a neighbour costs it 1.2 to 1.6
 FAR = 1.8  # times the least that handing over has taken; up to 1.7 between near cores, 2 to 4 between ones far apart
 PATIENCE_S = 10.0  # of waiting for quiet, in all
 CONTENDED = 0.15  # beyond the quiet level of the copying; its own scatter is 3 %
-_STEPS = 4000
 _COPIED_BYTES = 12 << 20
 _COPIES = 15
 _FIRST_S = 0.05  # on every core, where the least isn't known
@@ -44,21 +43,10 @@ _STAY_S = 0.2  # before another core is tried
 _KEPT_SHARE = 0.01  # of a run's time that its threads, all together, may wait for a core; 0.2 % is usual
 
 
-def _probe() -> float:
-    """CPU seconds of the fixed piece of work, about 0.2 ms: the lesser of two."""
-    return min(_timed(), _timed())
-
-
-def _timed() -> float:
-    began = time.thread_time()
-    sum(i * i for i in range(_STEPS))
-    return time.thread_time() - began
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuietLevels:
     """What a calibration saw on this machine, in seconds: the least of the probe, what copying usually took around the
-    networks that it kept, and the least of handing over between cores (0 where it didn't look)."""
+    networks that it kept, and the least of handing over between cores. 0 where it didn't look, or looked otherwise."""
 
     probe_s: float
     stream_s: float
@@ -88,7 +76,7 @@ class WatchedClock:
         quiet: QuietLevels | None = None,
         inner: Clock | None = None,
         cores: Sequence[int] | None = None,
-        probe: Callable[[], float] = _probe,
+        probe: Callable[[], float] = hashing_s,
         pin: Callable[[Sequence[int]], None] | None = None,
         now: Callable[[], float] = time.perf_counter,
         look: Callable[[], Sequence[float]] | None = None,
@@ -113,8 +101,8 @@ class WatchedClock:
         self.waited_s = 0.0
         self.found_busy = 0
         self.quiet = quiet
-        # Who looked at one core alone had another probe.
-        known = quiet if quiet is not None and (hand_over is None or quiet.handing_over_s) else None
+        # Who looked at one core alone doesn't know how near the others are.
+        known = quiet if quiet is not None and quiet.probe_s and (hand_over is None or quiet.handing_over_s) else None
         self.least_s = float("inf") if known is None else known.probe_s
         self.least_handing_over_s = float("inf") if known is None else known.handing_over_s or float("inf")
         self._streams: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None
