@@ -29,14 +29,14 @@ class Plans:
     patient: Plan
 
 
-_ONE_THREAD = Plans(
+_ON_A_DEVICE = Plans(
     Plan(visits=3, samples=12, seconds=0.25, longest_s=4.0),
     Plan(visits=3, samples=8, seconds=0.15, longest_s=2.0),
     Plan(visits=3, samples=12, seconds=0.25, longest_s=12.0),
 )
-# Several threads are slowed by whoever is beside any of them. Of quiet runs as many, in more and shorter visits: what
-# visits differ by is then known better (Student's factor is 2.4 for eight and 4.3 for three).
-_SEVERAL_THREADS = Plans(
+# What the neighbours leave of the cache and the memory changes within seconds. Of runs as many, in more and shorter
+# visits: what visits differ by is then known better (Student's factor is 2.4 for eight and 4.3 for three).
+_ON_CPU = Plans(
     Plan(visits=8, samples=6, seconds=0.1, longest_s=3.0),
     Plan(visits=6, samples=6, seconds=0.1, longest_s=2.0),
     Plan(visits=8, samples=6, seconds=0.1, longest_s=5.0),
@@ -67,7 +67,7 @@ def visit_of(
     """A first visit of a network with no name yet, on what ``device`` is the profile of."""
     visit = Visit(
         reference="", runner=device.runner, on="cuda" if device.kind == "gpu" else "cpu", threads=device.threads or 1,
-        plan=_ONE_THREAD.first, layers=True, inputs=tuple(inputs), batch=batch, anchor=anchor,
+        plan=_ON_A_DEVICE.first, layers=True, inputs=tuple(inputs), batch=batch, anchor=anchor,
         quiet=quiet_levels(device),
     )  # fmt: skip
     return replace(visit, plan=plans_for(visit).first)
@@ -75,12 +75,12 @@ def visit_of(
 
 def plans_for(visit: Visit) -> Plans:
     """How long to look in each round."""
-    return _SEVERAL_THREADS if visit.threads > 1 and visit.on == "cpu" else _ONE_THREAD
+    return _ON_CPU if visit.on == "cpu" else _ON_A_DEVICE
 
 
 def quiet_levels(device: CalibratedDevice) -> QuietLevels | None:
-    """What the calibration of ``device`` saw of its machine; None where it didn't look. Earlier ones timed a loop, under
-    another name, which says nothing of hashing."""
+    """What the calibration of ``device`` saw of its machine; None where it didn't look. Earlier ones timed a loop,
+    under another name, which says nothing of hashing."""
     noise = device.data.get("noise", {})
     if "stream_s" not in noise:
         return None
