@@ -9,6 +9,7 @@ import pytest
 from fake_clock import FakeClock
 from fake_cuda import FakeCuda
 
+from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.measure import neighbours
 from cnnprof.measure.calibrate_run import undisturbed
 from cnnprof.measure.calibrate_suite import looked_at
@@ -18,6 +19,7 @@ from cnnprof.measure.neighbours import CONTENDED, QuietLevels, WatchedClock, wat
 from cnnprof.measure.samples import NetSample, quiet_level_s
 from cnnprof.measure.session import Plan, run_session, take_sample
 from cnnprof.measure.statistics import summarise
+from cnnprof.measure.verify_visit import quiet_levels
 
 QUIET_S, PROBE_S = 1.0, 0.0002
 
@@ -190,6 +192,19 @@ def test_a_large_machine_is_not_looked_through_core_by_core(monkeypatch: pytest.
     assert clock.cores == tuple(range(2, 18)) and host.time < 16 * 0.06
     clock.close()
     assert host.pinned[-1] == tuple(range(2, 130))
+
+
+def test_what_an_earlier_calibration_timed_is_no_level_of_hashing() -> None:
+    """A loop took twice as long as hashing does: held against that, a neighbour would be no neighbour."""
+    earlier = {"noise": {"probe_s": 2 * PROBE_S, "stream_s": QUIET_S}}
+    levels = quiet_levels(CalibratedDevice(earlier))
+    assert levels == QuietLevels(probe_s=0.0, stream_s=QUIET_S)
+    host = Host({0: [(1.0, 99.0)], 1: [(1.0, 99.0)]})
+    clock = host.clock(quiet=levels, patience_s=0.0)
+    assert clock.least_s == PROBE_S
+    host.time = 2.0
+    clock.switches()
+    assert clock.found_busy == 1
 
 
 @pytest.mark.parametrize(("waiting_s", "disturbed"), [(0.0009, False), (0.0011, True)])
