@@ -29,7 +29,7 @@ from cnnprof.measure.lookouts import Lookouts, hashing_s
 
 __all__ = ["BUSY", "CONTENDED", "FAR", "PATIENCE_S", "QuietLevels", "WatchedClock", "watched"]
 
-BUSY = 1.12  # times the least that the probe has taken, which varies by 2 %: a neighbour costs it 1.2 to 1.6
+BUSY = 1.15  # times the least that the probe has taken, which varies by 2 %: a neighbour costs it 1.2 to 1.6
 FAR = 1.8  # times the least that handing over has taken; up to 1.7 between near cores, 2 to 4 between ones far apart
 PATIENCE_S = 10.0  # of waiting for quiet, in all
 CONTENDED = 0.15  # beyond the quiet level of the copying; its own scatter is 3 %
