@@ -3,8 +3,8 @@
 Two things are seen that one core by itself doesn't show. Two virtual cores can be the two threads of one physical core,
 for as long as the host leaves them there: each is quiet while the other rests, so all are looked at at once. And they
 can be far apart, behind different caches: then what one computed takes the other two or three times as long to fetch
-(16 or 28 µs instead of 9, on two EPYCs), and a network of two threads takes a third longer. What handing something over
-takes shows it.
+(16 or 28 µs instead of 9, on two EPYCs), and networks of two threads 1.15 to 1.5 times as long. What handing something
+over takes shows it.
 """
 
 from __future__ import annotations

@@ -30,7 +30,6 @@ from cnnprof.predict.prediction import Prediction
 
 __all__ = ["case_of", "compared", "verify"]
 
-
 _LONG_PATIENCE_S = 30.0
 _ATTEMPTS = 3
 Progress = Callable[[int, int, str], None]
@@ -78,7 +77,7 @@ class _Run:
         take: Callable[[Visit], Measurement],
     ) -> None:
         self._device, self._visit, self._source, self._take = device, visit, source, take
-        self._plans = plans_for(visit)
+        self._plans = plans_for(visit.on)
         self._predictions: dict[str, Prediction] = {}
         self._measured: dict[str, Measurement] = {}
         self._again: dict[str, Measurement] = {}

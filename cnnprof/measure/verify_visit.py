@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.frontends.inputs import InputSpec
@@ -29,7 +29,7 @@ class Plans:
     patient: Plan
 
 
-_ON_A_DEVICE = Plans(
+_ON_CUDA = Plans(
     Plan(visits=3, samples=12, seconds=0.25, longest_s=4.0),
     Plan(visits=3, samples=8, seconds=0.15, longest_s=2.0),
     Plan(visits=3, samples=12, seconds=0.25, longest_s=12.0),
@@ -65,17 +65,17 @@ def visit_of(
     device: CalibratedDevice, inputs: Sequence[InputSpec], batch: int | None, anchor: Callable[[], object] | None
 ) -> Visit:
     """A first visit of a network with no name yet, on what ``device`` is the profile of."""
-    visit = Visit(
-        reference="", runner=device.runner, on="cuda" if device.kind == "gpu" else "cpu", threads=device.threads or 1,
-        plan=_ON_A_DEVICE.first, layers=True, inputs=tuple(inputs), batch=batch, anchor=anchor,
+    on = "cuda" if device.kind == "gpu" else "cpu"
+    return Visit(
+        reference="", runner=device.runner, on=on, threads=device.threads or 1,
+        plan=plans_for(on).first, layers=True, inputs=tuple(inputs), batch=batch, anchor=anchor,
         quiet=quiet_levels(device),
     )  # fmt: skip
-    return replace(visit, plan=plans_for(visit).first)
 
 
-def plans_for(visit: Visit) -> Plans:
-    """How long to look in each round."""
-    return _ON_CPU if visit.on == "cpu" else _ON_A_DEVICE
+def plans_for(on: str) -> Plans:
+    """How long to look in each round, on ``cpu`` or ``cuda``."""
+    return _ON_CPU if on == "cpu" else _ON_CUDA
 
 
 def quiet_levels(device: CalibratedDevice) -> QuietLevels | None:
