@@ -96,7 +96,7 @@ def calibrate(
     if resume and cut_off.exists():
         start = from_csv(cut_off.read_text("utf-8"), origin=str(cut_off))
     with (
-        _runner(runner, threads, seed, measure_network) as measure_one,
+        _runner(runner, threads, seed, start, measure_network) as measure_one,
         watched(clock or SystemClock(), threads=threads, patience_s=_patience_s(threads, budget_s)) as watching,
     ):
         suite = SuiteRun(runner, seed, watching, measure_one, anchor, cut_off.name, budget_s)
@@ -154,9 +154,9 @@ def _lowering(runner: str, given: MeasureNetwork | None) -> str:
 
 
 def _runner(
-    runner: str, threads: int, seed: int, given: MeasureNetwork | None
+    runner: str, threads: int, seed: int, before: Sequence[NetSample], given: MeasureNetwork | None
 ) -> AbstractContextManager[MeasureNetwork]:
-    return networks(runner, threads, seed) if given is None else nullcontext(partial(looked_at, given))
+    return networks(runner, threads, seed, before) if given is None else nullcontext(partial(looked_at, given))
 
 
 def summary(calibration: Calibration) -> dict[str, Any]:

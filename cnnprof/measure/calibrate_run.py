@@ -15,7 +15,8 @@ from cnnprof.devices.store import data_folder, write_whole
 from cnnprof.errors import UsageError
 from cnnprof.measure.calibrate_suite import MeasureNetwork, network_of
 from cnnprof.measure.clock import Clock
-from cnnprof.measure.neighbours import CONTENDED, WatchedClock
+from cnnprof.measure.contention import CONTENDED
+from cnnprof.measure.neighbours import WatchedClock
 from cnnprof.measure.pace import Pace
 from cnnprof.measure.samples import NetSample, quiet_level_s, to_csv, usual_level_s
 from cnnprof.measure.session import Anchor, take_anchor
@@ -98,6 +99,7 @@ class SuiteRun:
                 "hashing_s": self._clock.least_s,
                 "stream_s": usual_level_s(kept),
                 "waited_s": self._clock.waited_s,
+                "waited_for_memory_s": self._clock.waited_for_memory_s,
                 "left_out": self.index - len(kept),
             }
             if self._clock.quiet_levels.handing_over_s:
@@ -145,4 +147,5 @@ def _spent_s(clock: Clock, began_s: float, samples: Sequence[NetSample]) -> floa
 
 def _measuring_s(clock: Clock) -> float:
     """The clock's time without what it waited for quiet."""
-    return clock.wall_s() - (clock.waited_s if isinstance(clock, WatchedClock) else 0.0)
+    waited_s = clock.waited_s + clock.waited_for_memory_s if isinstance(clock, WatchedClock) else 0.0
+    return clock.wall_s() - waited_s

@@ -7,9 +7,9 @@ neighbour count as disturbed, and before the next one this clock waits for quiet
 
 It waits at work: a virtual core that slept for some milliseconds is slow for as many after it wakes.
 
-Neighbours on other cores share the last cache and the memory: that costs a network 5 to 10 %, for minutes, and there
-is no waiting for its end. Copying more than the caches near the core hold shows it (:meth:`WatchedClock.stream_s`),
-and what was measured meanwhile can be left out.
+Neighbours on other cores share the last cache and the memory: copying shows it
+(:mod:`~cnnprof.measure.contention`). That lasts for half a minute and more; :meth:`WatchedClock.until_calm_s` waits for
+its end, and what was measured meanwhile can be left out.
 """
 
 from __future__ import annotations
@@ -20,26 +20,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from cnnprof.measure.clock import Clock, MachineState, SystemClock, kept_waiting_s
+from cnnprof.measure.contention import CONTENDED, Copying
 from cnnprof.measure.lookouts import Lookouts, hashing_s
 
-__all__ = ["BUSY", "CONTENDED", "FAR", "PATIENCE_S", "QuietLevels", "WatchedClock", "watched"]
+__all__ = ["BUSY", "FAR", "PATIENCE_S", "QuietLevels", "WatchedClock", "watched"]
 
 BUSY = 1.15  # times the least that the probe has taken, which varies by 2 %: a neighbour costs it 1.2 to 1.6
 FAR = 1.8  # times the least that handing over has taken; up to 1.7 between near cores, 2 to 4 between ones far apart
-PATIENCE_S = 10.0  # of waiting for quiet, in all
-CONTENDED = 0.15  # beyond the quiet level of the copying; its own scatter is 3 %
-_COPIED_BYTES = 12 << 20
-_COPIES = 15
+PATIENCE_S = 10.0  # of waiting for a quiet core, in all, and as long for a calm memory
 _FIRST_S = 0.05  # on every core, where the least isn't known
 _ALONE = 20  # looks at one core after the other, where the least isn't known: together they may share one
 _MOST_CORES = 16  # looked at: on a large machine all of them would take seconds
 _WARM_S = 0.015  # for a core that slept
 _STAY_S = 0.2  # before another core is tried
+_BETWEEN_S = 0.1  # two looks at the memory: looking, too, uses it
 _KEPT_SHARE = 0.01  # of a run's time that its threads, all together, may wait for a core; 0.2 % is usual
 
 
@@ -60,11 +56,12 @@ class WatchedClock:
     With one thread it waits for quiet and moves between the ``cores``. With as many threads as there are (up to 16) it
     looks at every one and waits until all are quiet and near each other (:mod:`~cnnprof.measure.lookouts`). With fewer
     it waits on the core that it is on (where the others compute it can't tell). It waits ``patience_s`` in all; after
-    that it only counts.
+    that it only counts. For the memory it waits ``memory_patience_s``, by default as long.
     Runs of this machine whose threads were kept waiting for a core count as disturbed, instead of any that was switched
     away from: a long run always is, for some microseconds.
     ``quiet`` is what is known from before; ``pin`` sets the cores that the calling thread may run on, ``now`` tells the
-    wall time, ``look`` probes every core, ``hand_over`` tells what that takes, ``kept`` how long threads waited.
+    wall time, ``look`` probes every core, ``hand_over`` tells what that takes, ``kept`` how long threads waited,
+    ``copying`` what that takes.
     :meth:`close` puts the cores back.
     """
 
@@ -73,6 +70,7 @@ class WatchedClock:
         *,
         threads: int = 1,
         patience_s: float = PATIENCE_S,
+        memory_patience_s: float | None = None,
         quiet: QuietLevels | None = None,
         inner: Clock | None = None,
         cores: Sequence[int] | None = None,
@@ -82,6 +80,7 @@ class WatchedClock:
         look: Callable[[], Sequence[float]] | None = None,
         hand_over: Callable[[], float] | None = None,
         kept: Callable[[], float | None] = kept_waiting_s,
+        copying: Callable[[], float] | None = None,
     ) -> None:
         self._inner = inner or SystemClock()
         self._all = _allowed() if cores is None else tuple(cores)
@@ -98,14 +97,16 @@ class WatchedClock:
         self.kept_waiting = 0
         self._here = 0
         self._left_s = patience_s
+        self._left_for_memory_s = patience_s if memory_patience_s is None else memory_patience_s
         self.waited_s = 0.0
+        self.waited_for_memory_s = 0.0
         self.found_busy = 0
         self.quiet = quiet
         # Who looked at one core alone doesn't know how near the others are.
         known = quiet if quiet is not None and quiet.probe_s and (hand_over is None or quiet.handing_over_s) else None
         self.least_s = float("inf") if known is None else known.probe_s
         self.least_handing_over_s = float("inf") if known is None else known.handing_over_s or float("inf")
-        self._streams: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None
+        self._copying = copying or Copying()
         if known is None and self._lookouts is not None:
             self.least_s = min(min(self._lookouts.alone()) for _ in range(_ALONE))
         if known is None:
@@ -156,8 +157,13 @@ class WatchedClock:
 
     @property
     def patience_s(self) -> float:
-        """How long it may still wait."""
+        """How long it may still wait for a quiet core."""
         return max(0.0, self._left_s)
+
+    @property
+    def memory_patience_s(self) -> float:
+        """How long it may still wait for a calm memory."""
+        return max(0.0, self._left_for_memory_s)
 
     @property
     def quiet_levels(self) -> QuietLevels:
@@ -165,28 +171,40 @@ class WatchedClock:
         handing_over_s = self.least_handing_over_s if math.isfinite(self.least_handing_over_s) else 0.0
         return QuietLevels(probe_s=self.least_s, stream_s=0.0, handing_over_s=handing_over_s)
 
-    def take_over(self, *, waited_s: float, found_busy: int, levels: QuietLevels) -> None:
+    def take_over(
+        self, *, waited_s: float, waited_for_memory_s: float = 0.0, found_busy: int, levels: QuietLevels
+    ) -> None:
         """Count what a clock in another process saw."""
         self.waited_s += waited_s
         self._left_s -= waited_s
+        self.waited_for_memory_s += waited_for_memory_s
+        self._left_for_memory_s -= waited_for_memory_s
         self.found_busy += found_busy
         self.least_s = min(self.least_s, levels.probe_s)
         if levels.handing_over_s:
             self.least_handing_over_s = min(self.least_handing_over_s, levels.handing_over_s)
 
+    @property
+    def watches_memory(self) -> bool:
+        """Whether it knows what copying takes while nobody else uses the memory, and that slows what is timed."""
+        return self.quiet is not None and self.quiet.stream_s > 0.0 and not self.feeds_device
+
     def stream_s(self) -> float:
-        """CPU seconds of copying 12 MiB, the median of some. It empties the caches: what is measured next has to warm
-        up again."""
-        if self._streams is None:
-            source = np.ones(_COPIED_BYTES // 4, np.float32)
-            self._streams = (source, np.empty_like(source))
-        source, target = self._streams
-        times = []
-        for _ in range(_COPIES):
-            began = time.thread_time()
-            np.copyto(target, source)
-            times.append(time.thread_time() - began)
-        return sorted(times)[_COPIES // 2]
+        """CPU seconds of copying what no near cache holds."""
+        return self._copying()
+
+    def until_calm_s(self, found_s: float) -> float:
+        """Wait while copying, which took ``found_s`` just now, takes longer than on the quiet machine, as far as the
+        patience goes; what it takes then."""
+        quiet_s = self.quiet.stream_s if self.quiet is not None and self.watches_memory else math.inf
+        while found_s > (1.0 + CONTENDED) * quiet_s and self._left_for_memory_s > 0.0:
+            began = self._now()
+            self._spin(_BETWEEN_S, until_quiet=False)
+            found_s = self.stream_s()
+            spent = self._now() - began
+            self._left_for_memory_s -= spent
+            self.waited_for_memory_s += spent
+        return found_s
 
     def close(self) -> None:
         """Let the thread run wherever it could before, and those that looked end."""

@@ -8,12 +8,13 @@ from typing import Any
 from cnnprof.errors import CnnprofError, UsageError
 from cnnprof.ir import Graph
 from cnnprof.measure.clock import Clock, MachineState
+from cnnprof.measure.contention import calm_visits
 from cnnprof.measure.gpu_trace import GpuTimes
 from cnnprof.measure.measurement import Measurement
 from cnnprof.measure.neighbours import PATIENCE_S, QuietLevels, WatchedClock, watched
 from cnnprof.measure.noise import judge
 from cnnprof.measure.runner import Runner, attribute
-from cnnprof.measure.session import Plan, Session, fixed_work, run_session
+from cnnprof.measure.session import Plan, fixed_work, run_session
 from cnnprof.measure.statistics import summarise
 
 __all__ = ["RUNNERS", "anchor_for", "l2_flush_for", "measure", "runner_for"]
@@ -120,9 +121,10 @@ def _measure(
     session = run_session(
         {graph.source.name: runner.run}, clock, plan or Plan(), anchor=anchor, before=flush_l2, progress=progress
     )
-    visits = [visit for visit in session.visits.get(graph.source.name, []) if visit]
-    if not visits:
+    taken = [visit for visit in session.visits.get(graph.source.name, []) if visit]
+    if not taken:
         raise CnnprofError(f"{graph.source.name}: interrupted before anything was measured", "run it again")
+    visits, contention = calm_visits(taken, session.copying_s[graph.source.name], _quiet_copying_s(clock))
     statistics = summarise(visits, single_thread=runner.single_thread)
     noise = judge(
         statistics,
@@ -132,15 +134,17 @@ def _measure(
         # One thread feeds a GPU: what keeps other cores busy is no reason there either.
         single_thread=runner.single_thread or runner.device == "cuda",
         anchor_s=session.anchor_s,
-        contention=_contention(session, clock),
+        contention=contention,
     )
     warnings = []
     if session.interrupted:
-        warnings.append(f"interrupted: {statistics.visits} of {(plan or Plan()).visits} visits were measured")
+        warnings.append(f"interrupted: {len(taken)} of {(plan or Plan()).visits} visits were measured")
     if not all(session.steady.values()):
         warnings.append("warm-up never became steady: three runs in a row differed by more than 5 %")
     times = None
     if layers and not session.interrupted:
+        if isinstance(clock, WatchedClock) and clock.watches_memory:
+            clock.until_calm_s(clock.stream_s())
         times = runner.layer_times(_PASSES, clock.switches)
     attribution = None if times is None or not times.seconds else attribute(times, statistics.latency_s)
     if attribution is not None and attribution.scaled:
@@ -171,8 +175,6 @@ def _measure(
     )
 
 
-def _contention(session: Session, clock: Clock) -> float | None:
-    """How much slower the copying was than on the quiet machine; None where that isn't known."""
-    if not isinstance(clock, WatchedClock) or clock.quiet is None or not session.stream_s:
-        return None
-    return max(session.stream_s) / clock.quiet.stream_s - 1.0
+def _quiet_copying_s(clock: Clock) -> float | None:
+    """What copying takes on the quiet machine; None where that isn't known."""
+    return clock.quiet.stream_s if isinstance(clock, WatchedClock) and clock.quiet is not None else None

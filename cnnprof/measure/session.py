@@ -46,13 +46,13 @@ class Plan:
 
 @dataclass(slots=True)
 class Session:
-    """Samples by name, one list a visit; the machine before and after; the anchor's times, and those of the copying
-    that shows a contended cache; own CPU time."""
+    """Samples by name, one list a visit, and what copying took around each (nothing where nobody looked); the machine
+    before and after; the anchor's times; own CPU time."""
 
     visits: dict[str, list[list[Sample]]] = field(default_factory=dict)
     steady: dict[str, bool] = field(default_factory=dict)
     anchor_s: list[float] = field(default_factory=list)
-    stream_s: list[float] = field(default_factory=list)
+    copying_s: dict[str, list[float]] = field(default_factory=dict)
     before: MachineState | None = None
     after: MachineState | None = None
     own_cpu_s: float = 0.0
@@ -100,13 +100,16 @@ def run_session(
         _anchor(session, anchor, clock)
         for name, run in runs.items():
             session.steady[name] = warm_up(run, clock, plan, before)
-            session.visits[name] = []
+            session.visits[name], session.copying_s[name] = [], []
+        memory = _Memory(clock)
         done, all_visits = 0, plan.visits * len(runs)
         for _ in range(plan.visits):
             for name, run in runs.items():
                 # The list is in place before its first sample: an interrupt loses nothing.
                 session.visits[name].append([])
+                memory.before(run)
                 take_visit(run, clock, plan, before=before, into=session.visits[name][-1])
+                session.copying_s[name] += memory.after()
                 done += 1
                 if progress is not None:
                     progress(done, all_visits, name)
@@ -116,6 +119,26 @@ def run_session(
     session.after = clock.machine()
     session.own_cpu_s = clock.cpu_s() - cpu
     return session
+
+
+class _Memory:
+    """Waits for a calm memory before a visit, and says what copying took around it, on a clock that knows of it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock if isinstance(clock, WatchedClock) and clock.watches_memory else None
+        self._found_s: float | None = None
+
+    def before(self, run: Run) -> None:
+        if self._clock is not None:
+            found_s = self._clock.stream_s() if self._found_s is None else self._found_s
+            self._found_s = self._clock.until_calm_s(found_s)
+            run()  # copying has emptied the caches
+
+    def after(self) -> list[float]:
+        if self._clock is None:
+            return []
+        before_s, self._found_s = self._found_s or 0.0, self._clock.stream_s()
+        return [max(before_s, self._found_s)]
 
 
 def take_visit(
@@ -150,10 +173,7 @@ def take_anchor(clock: Clock, work: Run) -> Anchor:
 
 
 def _anchor(session: Session, anchor: Run | None, clock: Clock) -> None:
-    """Look at the cache and at the anchor. One with a neighbour beside every run isn't kept: that is no other pace of
-    the machine."""
-    if isinstance(clock, WatchedClock) and not clock.feeds_device:
-        session.stream_s.append(clock.stream_s())
+    """Look at the anchor. One with a neighbour beside every run isn't kept: that is no other pace of the machine."""
     if anchor is None:
         return
     anchor()
