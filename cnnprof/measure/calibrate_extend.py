@@ -46,7 +46,7 @@ class Earlier:
         then = self.profile.data.get("noise", {})
         found = {**now, "anchor_s": [*then.get("anchor_s", []), *now["anchor_s"]]}
         found["usual_anchor_s"] = self._usual_anchor_s or now["usual_anchor_s"]
-        for name in ("anchors_disturbed", "again", "waited_s"):
+        for name in ("anchors_disturbed", "again", "waited_s", "waited_for_memory_s"):
             if name in now:
                 found[name] = now[name] + then.get(name, 0)
         for name in ("hashing_s", "handing_over_s"):

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from cnnprof.errors import CnnprofError, DependencyError
 from cnnprof.measure.calibrate_spread import network_spread
-from cnnprof.measure.samples import NetSample, quiet_level_s
+from cnnprof.measure.calibrate_total import Whole, fit_whole
+from cnnprof.measure.samples import NetSample, calm_level_s
 from cnnprof.predict.features import KERNEL_MODEL, RANGED, apart_s, row_of
 from cnnprof.predict.kernels import Kernel
 from cnnprof.predict.residual import evaluate
@@ -67,7 +68,7 @@ def fit_profile(
     apart = np.array([apart_s(kernel, by_byte) for kernel in kernels])
     seconds = np.maximum(measured - apart, 0.1 * measured)
     groups = _groups(kernels)
-    alpha, delta = _total_fit(samples)
+    whole = fit_whole(samples)
     classes: dict[str, Any] = {}
     unseen = np.zeros(len(kernels))
     for key, where in groups.items():
@@ -86,11 +87,12 @@ def fit_profile(
         "kernel_model": KERNEL_MODEL,
         "classes": classes,
         "total": {
-            "alpha": alpha,
-            "delta_s": delta,
+            "alpha": whole.alpha,
+            "delta_s": whole.delta_s,
+            "call_s": whole.call_s,
             **by_byte,
             **level,
-            **network_spread(samples, held_out, network, alpha, delta),
+            **network_spread(samples, held_out, network, whole),
         },
         "range": {key: _box([kernels[i] for i in where]) for key, where in groups.items()},
         "roof": _roof(kernels, seconds),
@@ -112,16 +114,14 @@ def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[Net
         return samples, {"contention_exponent": 0.0, "disturbance": 0.0}
     kernels, seconds, network = _flat(samples)
     guess = _quick_guess(kernels, seconds, network % 2, seed)
-    alpha, delta = _total_fit(samples)
-    whole = np.bincount(network, weights=np.maximum(alpha * (guess - delta), 1e-9), minlength=len(samples))
     totals = np.array([sample.total_s for sample in samples])
-    missed = np.log(totals / whole)
+    missed = np.log(totals / fit_whole(samples).totals_s(guess, network, samples))
     away = np.abs(missed - np.median(missed))
     near = away <= 3.0 * np.median(away) + 1e-9
     columns = [np.log(streams) * varying[0], disturbed * varying[1], np.log(totals), np.ones(len(totals))]
     slopes, *_ = np.linalg.lstsq(np.stack(columns, axis=1)[near], missed[near], rcond=None)
     exponent, disturbance = (float(min(most, max(0.0, s))) for s, most in zip(slopes, _MOST_LEVELS, strict=False))
-    factors = (quiet_level_s(samples) / streams) ** exponent * np.exp(-disturbance * disturbed)
+    factors = (calm_level_s(samples) / streams) ** exponent * np.exp(-disturbance * disturbed)
     return [
         replace(s, total_s=s.total_s * factor, seconds=tuple(value * factor for value in s.seconds))
         for s, factor in zip(samples, factors.tolist(), strict=True)
@@ -296,15 +296,6 @@ def _plain(tree: Any) -> dict[str, list[Any]]:
     }
 
 
-def _total_fit(samples: Sequence[NetSample]) -> tuple[float, float]:
-    """α and δ of total = α·(Σ − δ·ops), by relative least squares over the networks; δ ≥ 0."""
-    totals = np.array([sample.total_s for sample in samples])
-    design = np.array([[sample.sum_s, -float(len(sample.kernels))] for sample in samples]) / totals[:, None]
-    weights, *_ = np.linalg.lstsq(design, np.ones(len(samples)), rcond=None)
-    alpha, product = float(weights[0]), float(weights[1])
-    return alpha, product / alpha
-
-
 def _box(kernels: Sequence[Kernel]) -> dict[str, list[float]]:
     rows = np.array([row_of(kernel) for kernel in kernels])
     return {name: [float(rows[:, i].min()), float(rows[:, i].max())] for i, name in enumerate(RANGED)}
@@ -321,10 +312,12 @@ def _roof(kernels: Sequence[Kernel], seconds: Floats) -> dict[str, float]:
 def gates_of(samples: Sequence[NetSample], total: Mapping[str, Any], drift: float | None) -> list[dict[str, Any]]:
     """Every gate with its value, limits and whether it passed: a calibration that fails one is marked degraded.
 
-    ``coherence`` is the median over networks of α·(Σ − δ·ops) / total; ``samples`` the least that a class or
-    path in use has; ``disturbed`` the share of disturbed runs; ``drift`` the anchor workload's.
+    ``coherence`` is the median over networks of what their ops' times say / total; ``samples`` the least that a class
+    or path in use has; ``disturbed`` the share of disturbed runs; ``drift`` the anchor workload's.
     """
-    ratios = [total["alpha"] * (s.sum_s - total["delta_s"] * len(s.kernels)) / s.total_s for s in samples]
+    whole = Whole(total["alpha"], total["delta_s"], total.get("call_s", 0.0))
+    _, seconds, network = _flat(samples)
+    ratios = whole.totals_s(seconds, network, samples) / np.array([sample.total_s for sample in samples])
     counts: dict[str, int] = {}
     for sample in samples:
         for kernel in sample.kernels:

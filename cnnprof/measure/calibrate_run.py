@@ -18,7 +18,7 @@ from cnnprof.measure.clock import Clock
 from cnnprof.measure.contention import CONTENDED
 from cnnprof.measure.neighbours import WatchedClock
 from cnnprof.measure.pace import Pace
-from cnnprof.measure.samples import NetSample, quiet_level_s, to_csv, usual_level_s
+from cnnprof.measure.samples import NetSample, calm_level_s, quiet_level_s, to_csv
 from cnnprof.measure.session import Anchor, take_anchor
 
 __all__ = ["SuiteRun", "keep", "undisturbed"]
@@ -97,7 +97,7 @@ class SuiteRun:
         if isinstance(self._clock, WatchedClock):
             found |= {
                 "hashing_s": self._clock.least_s,
-                "stream_s": usual_level_s(kept),
+                "stream_s": calm_level_s(kept),
                 "waited_s": self._clock.waited_s,
                 "waited_for_memory_s": self._clock.waited_for_memory_s,
                 "left_out": self.index - len(kept),

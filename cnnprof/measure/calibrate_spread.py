@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnnprof.measure.calibrate_total import Whole
 from cnnprof.measure.samples import NetSample
 from cnnprof.predict.spread import effective_kernels
 
@@ -21,8 +22,7 @@ def network_spread(
     samples: Sequence[NetSample],
     unseen: Sequence[Floats],
     network: npt.NDArray[np.int64],
-    alpha: float,
-    delta: float,
+    whole: Whole,
 ) -> dict[str, Any]:
     """``log_quantiles`` and how they shrink (:func:`~cnnprof.predict.spread.spread_of`), from log(measured / predicted)
     of whole networks that the kernels' fits hadn't seen. ``unseen``: predicted seconds of each kernel, for every way of
@@ -36,8 +36,8 @@ def network_spread(
     ``spread_s`` the longest time seen.
     """
     totals, ways = np.array([sample.total_s for sample in samples]), len(unseen)
-    kernels = [np.maximum(alpha * (seconds - delta), 1e-9) for seconds in unseen]
-    predicted = np.concatenate([np.bincount(network, weights=own, minlength=len(samples)) for own in kernels])
+    kernels = [whole.kernels_s(seconds) for seconds in unseen]
+    predicted = np.concatenate([whole.totals_s(seconds, network, samples) for seconds in unseen])
     missed = np.log(np.tile(totals, ways) / predicted)
     shared = np.array([effective_kernels(own[network == i]) for own in kernels for i in range(len(samples))])
     disturbed = np.tile([sample.disturbed for sample in samples], ways)

@@ -19,7 +19,7 @@ from cnnprof.measure.runner_torch import timed_calls, two_ways
 from cnnprof.measure.samples import NetSample
 from cnnprof.measure.session import Plan, take_visit, warm_up
 from cnnprof.measure.statistics import total_s
-from cnnprof.measure.synthetic_torch import SyntheticModule
+from cnnprof.measure.synthetic_torch import SyntheticModule, containers_around
 from cnnprof.predict.heap import with_mapped
 from cnnprof.predict.lower import lower
 
@@ -47,7 +47,7 @@ def torch_networks(threads: int) -> Iterator[Callable[[int, Graph, Clock], NetSa
 def measure_network(index: int, graph: Graph, clock: Clock, *, threads: int) -> NetSample:
     """Measure network ``index``. The weights are the seed's, the input random; threads are the caller's to set."""
     torch.manual_seed(index)
-    module = SyntheticModule(graph).eval()
+    module = SyntheticModule(graph, around=containers_around(index), seed=index).eval()
     shape = graph.tensors[graph.inputs[0]].shape or ()
     traced = trace(module, [shape])
     kernels = with_mapped(traced, lower(traced, "torch"))
@@ -64,6 +64,7 @@ def measure_network(index: int, graph: Graph, clock: Clock, *, threads: int) -> 
         disturbed=sum(s.disturbed for s in samples) / len(samples),
         kernels=kernels,
         seconds=tuple(max(seconds[kernel.name], 1e-8) for kernel in kernels),
+        calls=traced.module_calls or 0,
     )
 
 

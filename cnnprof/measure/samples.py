@@ -9,16 +9,17 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from cnnprof.errors import SchemaError
+from cnnprof.measure.contention import CONTENDED
 from cnnprof.measure.statistics import quantile
 from cnnprof.predict.kernels import Kernel
 
-__all__ = ["NetSample", "from_csv", "quiet_level_s", "to_csv", "usual_level_s"]
+__all__ = ["NetSample", "calm_level_s", "from_csv", "quiet_level_s", "to_csv"]
 
 _KERNEL_FIELDS = tuple(f.name for f in fields(Kernel) if f.name not in ("name", "ops", "known"))
 _TYPES = {f.name: str(f.type) for f in fields(Kernel)}
 _READ: Mapping[str, Callable[[str], Any]] = {"str": str, "float": float, "int": int, "bool": "True".__eq__}
 _QUIET_SHARE = 0.03  # of the looks at the cache, the share from below whose level is the quiet one
-_FEEDING = ("host_s", "calls")  # at the end, of networks on a device that a host feeds
+_FEEDING = ("host_s", "calls")  # at the end, of networks whose calls were counted, or that a host feeds to a device
 _COLUMNS = ("network", "total_s", "sum_s", "disturbed", "stream_s", "seconds", "ops", *_KERNEL_FIELDS)
 _FED = len(_COLUMNS)
 
@@ -27,8 +28,8 @@ _FED = len(_COLUMNS)
 class NetSample:
     """One synthetic network: its index in the suite, the un-instrumented total (CPU seconds for one thread), the
     share of disturbed runs, and its kernels with the seconds each took in place; ``stream_s`` is what copying memory
-    took around it (0 where nobody looked). On a device that a host feeds, ``host_s`` is what issuing each kernel
-    took the host (none where nobody looked), and ``calls`` how many modules it called."""
+    took around it (0 where nobody looked). ``calls`` is how many modules it called (0 where nobody counted). On a
+    device that a host feeds, ``host_s`` is what issuing each kernel took the host (none where nobody looked)."""
 
     network: int
     total_s: float
@@ -50,16 +51,18 @@ def quiet_level_s(samples: Sequence[NetSample]) -> float:
     return quantile([sample.stream_s for sample in samples], _QUIET_SHARE) if samples else 0.0
 
 
-def usual_level_s(samples: Sequence[NetSample]) -> float:
-    """What copying takes around most of ``samples``: the level to expect; 0 where nobody looked."""
-    return quantile([sample.stream_s for sample in samples], 0.5) if samples else 0.0
+def calm_level_s(samples: Sequence[NetSample]) -> float:
+    """What copying takes around most of ``samples``, but at most half of the way to where it counts as contended: the
+    level to expect while nobody else uses the cache, 0 where nobody looked."""
+    usual_s = quantile([sample.stream_s for sample in samples], 0.5) if samples else 0.0
+    return min(usual_s, (1.0 + 0.5 * CONTENDED) * quiet_level_s(samples))
 
 
 def to_csv(samples: Sequence[NetSample]) -> str:
     """Every kernel of every network, with its features and time."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    fed = any(sample.host_s for sample in samples)
+    fed = any(sample.host_s or sample.calls for sample in samples)
     writer.writerow((*_COLUMNS, *_FEEDING) if fed else _COLUMNS)
     for sample in samples:
         hosts = sample.host_s or ("",) * len(sample.kernels)

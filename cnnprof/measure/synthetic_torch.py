@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import getitem
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from cnnprof.ir import Graph, Op
 
-__all__ = ["SyntheticModule"]
+__all__ = ["SyntheticModule", "containers_around"]
 
 
 class _Shuffle(nn.Module):
@@ -47,21 +48,46 @@ class _Scale(nn.Module):
         return torch.mul(x, self.weight)
 
 
+class _Container(nn.Module):
+    """A block of one layer."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.inner(*inputs)
+
+
+def containers_around(index: int) -> float:
+    """How many containers a layer of network ``index`` of the suite stands in, on average: none, or as many as in the
+    networks of timm that have most."""
+    return random.Random(f"containers {index}").choice((0.0, 0.6, 1.2))  # noqa: S311 (not for secrets)
+
+
+def _contained(layer: nn.Module, containers: int) -> nn.Module:
+    for _ in range(containers):
+        layer = _Container(layer)
+    return layer
+
+
 class SyntheticModule(nn.Module):
     """Runs a graph of :mod:`cnnprof.measure.synthetic` op by op; ``layers`` are the ops' modules. Weights are random.
 
     Its forward is written out, a line an op, as a person would write it: going through a table costs the host most of a
     microsecond an op more than real networks do. What nobody reads any more is let go, as when a local is reused.
+    ``around``: how many containers stand around a layer on average, drawn from ``seed``; they cost calls.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, around: float = 0.0, seed: int = 0) -> None:
         super().__init__()
         self.layers = tuple(_module(graph, op) for op in graph.ops)
         weights = {tensor.name for tensor in graph.tensors.values() if tensor.is_weight}
+        rng = random.Random(seed)  # noqa: S311 (not for secrets)
         code = fx.Graph()
         made: dict[str, fx.Node] = {graph.inputs[0]: code.placeholder("x")}
         for index, (op, layer) in enumerate(zip(graph.ops, self.layers, strict=True)):
-            self.add_module(f"layer{index}", layer)
+            self.add_module(f"layer{index}", _contained(layer, int(around + rng.random())))
             reads = tuple(made[name] for name in op.present_inputs if name not in weights)
             result = code.call_module(f"layer{index}", reads)
             if len(op.outputs) == 1:

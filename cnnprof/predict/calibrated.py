@@ -112,12 +112,14 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int, 
     inside = [
         key is not None and _inside(kernel, ranges.get(key)) for kernel, (_, key) in zip(kernels, times, strict=True)
     ]
-    alpha, delta = float(total_fit["alpha"]), float(total_fit["delta_s"])
+    alpha, delta, around = float(total_fit["alpha"]), float(total_fit["delta_s"]), 0.0
     if "queue" in total_fit:
         corrected = in_queue(kernels, [seconds for seconds, _ in times], total_fit["queue"], module_calls)
     else:
         corrected = [max(0.0, alpha * (seconds - delta)) for seconds, _ in times]
-    total = max(sum(corrected), 0.25 * sum(seconds for seconds, _ in times))
+        if module_calls is not None:  # δ holds one an op
+            around = float(total_fit.get("call_s", 0.0)) * (module_calls - len(kernels))
+    total = max(sum(corrected) + around, 0.25 * sum(seconds for seconds, _ in times))
     spread = spread_of(total_fit, effective_kernels(np.array(corrected)), total)
     roof = device.data["roof"]
     layers = [

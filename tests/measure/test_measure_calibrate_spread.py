@@ -11,6 +11,7 @@ from fake_machine import fake_sample
 
 from cnnprof.measure.calibrate_fit import fit_profile
 from cnnprof.measure.calibrate_spread import network_spread
+from cnnprof.measure.calibrate_total import Whole
 from cnnprof.measure.samples import NetSample
 from cnnprof.measure.synthetic import synthetic_network
 from cnnprof.predict.spread import effective_kernels, spread_of
@@ -38,7 +39,7 @@ def drawn(
 def test_the_powers_are_found_and_the_interval_covers_networks_at_rest() -> None:
     rng = np.random.default_rng(0)
     law = {"kernels": 0.3, "time": 0.15, "disturbance": 0.8}
-    total = network_spread(*drawn(rng, 3000, **law), alpha=1.0, delta=0.0)
+    total = network_spread(*drawn(rng, 3000, **law), whole=Whole(1.0, 0.0))
     assert total["spread_exponent"] == pytest.approx(0.3, abs=0.05)
     assert total["spread_time_exponent"] == pytest.approx(0.15, abs=0.05)
     assert total["spread_disturbance"] == pytest.approx(0.8, abs=0.15)
@@ -63,7 +64,7 @@ def _fresh(rng: np.random.Generator, law: dict[str, float]) -> list[tuple[NetSam
 def test_errors_that_grow_with_size_shrink_nothing() -> None:
     """A power below zero would make small networks surer than they are."""
     total = network_spread(
-        *drawn(np.random.default_rng(1), 500, kernels=-0.3, time=-0.1, disturbance=-0.5), alpha=1.0, delta=0.0
+        *drawn(np.random.default_rng(1), 500, kernels=-0.3, time=-0.1, disturbance=-0.5), whole=Whole(1.0, 0.0)
     )
     assert (total["spread_exponent"], total["spread_time_exponent"], total["spread_disturbance"]) == pytest.approx(
         (0.0, 0.0, 0.0), abs=1e-9
@@ -75,7 +76,7 @@ def test_networks_that_are_all_alike_have_no_powers() -> None:
         NetSample(network=i, total_s=0.01 * math.exp(0.01 * (-1) ** i), disturbed=0.0, kernels=(), seconds=())
         for i in range(20)
     ]
-    total = network_spread(samples, [np.full(20, 0.01)], np.arange(20), alpha=1.0, delta=0.0)
+    total = network_spread(samples, [np.full(20, 0.01)], np.arange(20), Whole(1.0, 0.0))
     assert total["spread_exponent"] == total["spread_time_exponent"] == 0.0
     assert total["log_quantiles"]["90"] == pytest.approx([-0.01, 0.01])
 
@@ -86,11 +87,11 @@ def test_every_way_of_holding_out_counts_alike() -> None:
     samples = [NetSample(network=i, total_s=0.01, disturbed=0.0, kernels=(), seconds=()) for i in range(20)]
     steps = np.arange(1, 21) * 1e-3
     ways = [0.01 * np.exp(steps), 0.01 * np.exp(10 * steps)]
-    total = network_spread(samples, ways, np.arange(20), alpha=1.0, delta=0.0)
+    total = network_spread(samples, ways, np.arange(20), Whole(1.0, 0.0))
     both = sorted([*steps, *(10 * steps)])
     reach, spread = total["log_quantiles"]["80"][1], 0.01 ** -total["spread_time_exponent"]
     assert reach * spread == pytest.approx(float(np.quantile(both, 0.8 * 21 / 20)), rel=0.05)
-    assert network_spread(samples, ways[:1], np.arange(20), alpha=1.0, delta=0.0)["log_quantiles"]["80"][1] < reach / 3
+    assert network_spread(samples, ways[:1], np.arange(20), Whole(1.0, 0.0))["log_quantiles"]["80"][1] < reach / 3
 
 
 def test_networks_are_held_out_by_style_too(monkeypatch: pytest.MonkeyPatch) -> None:

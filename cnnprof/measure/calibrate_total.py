@@ -1,0 +1,63 @@
+"""From the kernels' sum to the whole network: what the instruments add to each op, and what calling modules takes.
+
+Networks call more modules than they have ops (containers, identities) or fewer (functions): with eager PyTorch a call
+is Python, and no kernel computes meanwhile. timm's networks call 1.1 to 2.3 modules an op, torchvision's 0.8 to 1.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnprof.measure.samples import NetSample
+
+__all__ = ["Whole", "fit_whole"]
+
+Floats = npt.NDArray[np.float64]
+_LEAST_S = 1e-9
+_VARIES = 0.2  # of the calls an op, over the networks, from which on they explain something
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """total = α·(Σ − δ·ops) + ``call_s`` · (calls of modules − ops)."""
+
+    alpha: float
+    delta_s: float
+    call_s: float = 0.0
+
+    def kernels_s(self, seconds: Floats) -> Floats:
+        """Each kernel's part of the whole, of what it took with instruments."""
+        return np.maximum(self.alpha * (seconds - self.delta_s), _LEAST_S)
+
+    def totals_s(self, seconds: Floats, network: npt.NDArray[np.int64], samples: Sequence[NetSample]) -> Floats:
+        """Each network's total; ``seconds`` of all kernels, ``network`` the place of each one's among ``samples``."""
+        sums = np.bincount(network, weights=self.kernels_s(seconds), minlength=len(samples))
+        return np.maximum(sums + self.call_s * _beyond(samples), _LEAST_S)
+
+
+def fit_whole(samples: Sequence[NetSample]) -> Whole:
+    """By relative least squares over the networks. δ may be of either sign, ``call_s`` isn't negative; it is 0 where
+    nobody counted calls, or all networks have as many an op."""
+    totals = np.array([sample.total_s for sample in samples])
+    ops = np.array([float(len(sample.kernels)) for sample in samples])
+    columns = [np.array([sample.sum_s for sample in samples]), -ops]
+    if np.ptp(_beyond(samples) / ops) > _VARIES:
+        columns.append(_beyond(samples))
+    weights, *_ = np.linalg.lstsq(np.stack(columns, axis=1) / totals[:, None], np.ones(len(samples)), rcond=None)
+    if len(columns) == 3 and weights[2] < 0.0:
+        weights, *_ = np.linalg.lstsq(
+            np.stack(columns[:2], axis=1) / totals[:, None], np.ones(len(samples)), rcond=None
+        )
+    alpha = float(weights[0])
+    return Whole(alpha, float(weights[1]) / alpha, float(weights[2]) if len(weights) == 3 else 0.0)
+
+
+def _beyond(samples: Sequence[NetSample]) -> Floats:
+    """Calls beyond one an op; 0 for all where they weren't counted for all."""
+    if not all(sample.calls for sample in samples):
+        return np.zeros(len(samples))
+    return np.array([float(sample.calls - len(sample.kernels)) for sample in samples])
