@@ -22,8 +22,9 @@ _SHARE = 0.01  # layers above 1 % of the time are compared
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """One network: measured twice (``first_s`` and ``again_s``, None where it was once), predicted with its 90 %
-    interval, and by the baselines; ``measured_layers`` and ``predicted_layers`` are seconds by layer. ``quiet`` is
-    the noise verdict. ``features`` of a layer is whatever explains its time; it's written down for the worst ones."""
+    interval, and by the baselines; ``measured_layers`` and ``predicted_layers`` are seconds by layer. ``quiet`` is the
+    noise verdict, ``contention`` by how much longer copying took than when calibrated. ``features`` of a layer is
+    whatever explains its time; it's written down for the worst ones."""
 
     model: str
     measured_s: float
@@ -33,6 +34,7 @@ class Compared:
     half_width: float
     quiet: bool
     reasons: tuple[str, ...] = ()
+    contention: float | None = None
     first_s: float | None = None
     again_s: float | None = None
     baselines: Mapping[str, float] = field(default_factory=dict)
@@ -89,6 +91,7 @@ def _row(row: Compared) -> dict[str, Any]:
         "inside_share": row.inside_share,
         "quiet": row.quiet,
         "reasons": list(row.reasons),
+        **({} if row.contention is None else {"contention": row.contention}),
         **({} if row.first_s is None else {"first_s": row.first_s}),
         **({} if row.again_s is None else {"again_s": row.again_s}),
         "baselines": dict(row.baselines),

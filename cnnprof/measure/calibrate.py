@@ -169,6 +169,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
         "classes": len(data["classes"]),
         "alpha": data["total"]["alpha"],
         "delta_s": data["total"]["delta_s"],
+        "call_s": data["total"].get("call_s", 0.0),
         "gates": data["gates"],
         "interrupted": calibration.interrupted,
     }

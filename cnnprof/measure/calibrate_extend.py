@@ -6,7 +6,6 @@ sees one of them, and its fit is as wrong as that was unusual; networks measured
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from cnnprof.devices.store import load_profile, samples_path, stored_names
 from cnnprof.errors import UsageError
 from cnnprof.measure.hardware import hardware, installed
 from cnnprof.measure.samples import NetSample, from_csv
+from cnnprof.measure.session import ANCHOR
 
 __all__ = ["Earlier", "earlier"]
 
@@ -44,7 +44,8 @@ class Earlier:
         """What was seen of the machine ``now``, with what was seen then: anchors in order (the usual one stays that of
         the first hour), waiting and what was repeated in all, the probe's least."""
         then = self.profile.data.get("noise", {})
-        found = {**now, "anchor_s": [*then.get("anchor_s", []), *now["anchor_s"]]}
+        anchors = then.get("anchor_s", []) if then.get("anchor") == now["anchor"] else []
+        found = {**now, "anchor_s": [*anchors, *now["anchor_s"]]}
         found["usual_anchor_s"] = self._usual_anchor_s or now["usual_anchor_s"]
         for name in ("anchors_disturbed", "again", "waited_s", "waited_for_memory_s"):
             if name in now:
@@ -56,11 +57,9 @@ class Earlier:
 
     @property
     def _usual_anchor_s(self) -> float | None:
-        """None where nobody took any; of a profile that doesn't say, the median of all, also beside neighbours."""
+        """None where nobody took any, or anchors of another kind."""
         noise = self.profile.data.get("noise", {})
-        if noise.get("usual_anchor_s"):
-            return float(noise["usual_anchor_s"])
-        return statistics.median(noise["anchor_s"]) if noise.get("anchor_s") else None
+        return float(noise["usual_anchor_s"]) if noise.get("anchor") == ANCHOR and noise["usual_anchor_s"] else None
 
     def mapped_s_per_byte(self, now: float) -> float:
         """Half way between what mapping memory cost then and what it costs ``now``."""

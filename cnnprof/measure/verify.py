@@ -210,6 +210,7 @@ def compared(
         half_width=measured.statistics.half_width,
         quiet=measured.noise.quiet,
         reasons=measured.noise.reasons,
+        contention=measured.noise.contention,
         again_s=again_s,
         baselines={
             "flops_at_peak": flops / float(roof["flops_per_s"]),

@@ -154,3 +154,18 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
         result = CliRunner().invoke(command, ["--name", "box", *options])
         assert result.exit_code == 0, result.output
         assert f"box: {networks} networks" in result.output
+
+
+def test_anchors_of_another_kind_are_not_held_against_these() -> None:
+    """Earlier calibrations timed a loop, which says nothing of hashing; what they found of their own drift stays."""
+    clock = WorkingClock()
+    first = run(clock, Machine(clock), fit=quick)
+    path = data_folder() / "box.json"
+    data = json.loads(path.read_text("utf-8"))
+    assert data["noise"].pop("anchor") == "hashing" and data["noise"]["usual_anchor_s"] > 0.0
+    path.write_text(json.dumps(data), "utf-8")
+    slower = Slower()
+    again = run(slower, Machine(slower), fit=quick, extend=True)
+    assert not again.profile.degraded
+    assert again.profile.data["noise"]["usual_anchor_s"] > 1.1 * first.profile.data["noise"]["usual_anchor_s"]
+    assert len(again.profile.data["noise"]["anchor_s"]) == len(first.profile.data["noise"]["anchor_s"])
