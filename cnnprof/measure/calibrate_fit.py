@@ -13,8 +13,9 @@ from cnnprof.errors import CnnprofError, DependencyError
 from cnnprof.measure.calibrate_spread import network_spread
 from cnnprof.measure.calibrate_total import Whole, fit_whole
 from cnnprof.measure.samples import NetSample, calm_level_s
-from cnnprof.predict.features import KERNEL_MODEL, RANGED, apart_s, row_of
+from cnnprof.predict.features import KERNEL_MODEL, apart_s, row_of
 from cnnprof.predict.kernels import Kernel
+from cnnprof.predict.ranges import beyond_others, box_of
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 
@@ -79,10 +80,11 @@ def fit_profile(
         unseen[where[exact]] = predicted[exact]
     missing = unseen == 0.0
     unseen[missing] = seconds[missing]
-    held_out = [unseen + apart]
+    held_out = [(unseen + apart, _by_minutes(network))]
     if style_of is not None:
         styles = np.unique([style_of(sample.network) for sample in samples], return_inverse=True)[1]
-        held_out.append(_quick_guess(kernels, seconds, styles[network], seed) + apart)
+        held_out.append((_quick_guess(kernels, seconds, styles[network], seed) + apart, styles[network]))
+    unseen_s = [(guess, _outside(kernels, groups, fold)) for guess, fold in held_out]
     return {
         "kernel_model": KERNEL_MODEL,
         "classes": classes,
@@ -92,9 +94,9 @@ def fit_profile(
             "call_s": whole.call_s,
             **by_byte,
             **level,
-            **network_spread(samples, held_out, network, whole),
+            **network_spread(samples, unseen_s, network, whole),
         },
-        "range": {key: _box([kernels[i] for i in where]) for key, where in groups.items()},
+        "range": {key: box_of([kernels[i] for i in where]) for key, where in groups.items()},
         "roof": _roof(kernels, seconds),
     }
 
@@ -194,10 +196,11 @@ def _class_fit(
     rows = np.array([row_of(kernel) for kernel in kernels])
     clip = [float(np.quantile(residual, 0.005)), float(np.quantile(residual, 0.995))]
     forests = _forests(rows, residual, seed) if len(kernels) >= _TREES_FROM else []
-    # A fold is networks measured one after the other: a fit that has seen the same minutes knows the machine's mood in
-    # them, which nobody does who predicts.
-    fold = network * _BATCHES // (int(network.max()) + 1)
-    guess = np.clip(_held_out(rows, residual, fold, seed), clip[0], clip[1]) if forests else np.zeros(len(kernels))
+    guess = (
+        np.clip(_held_out(rows, residual, _by_minutes(network), seed), clip[0], clip[1])
+        if forests
+        else np.zeros(len(kernels))
+    )
     missed = residual - guess
     fit = {
         "flops_per_s": rates.flops_per_s,
@@ -213,6 +216,25 @@ def _class_fit(
         },
     }
     return fit, base * np.exp(guess)
+
+
+def _by_minutes(network: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Folds of networks measured one after the other: a fit that has seen the same minutes knows the machine's mood in
+    them, which nobody does who predicts."""
+    return network * _BATCHES // (int(network.max()) + 1)
+
+
+def _outside(
+    kernels: Sequence[Kernel], groups: Mapping[str, npt.NDArray[np.int64]], fold: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Which kernels lie outside of what the other folds have of their group: intervals are widened for those, as they
+    are where such a kernel is predicted. One with no group of its own is predicted as it was measured, so it isn't."""
+    outside = np.zeros(len(kernels), dtype=np.bool_)
+    for key, where in groups.items():
+        exact = np.array([kernels[i].key == key for i in where])
+        found = beyond_others([kernels[i] for i in where], fold[where], _LEAST)
+        outside[where[exact]] = found[exact]
+    return outside
 
 
 def _rooflines(kernels: Sequence[Kernel], rates: Rates) -> Floats:
@@ -294,11 +316,6 @@ def _plain(tree: Any) -> dict[str, list[Any]]:
         "right": np.where(inner, tree.children_right, 0).tolist(),
         "value": [round(float(value), 5) for value in tree.value.ravel()],
     }
-
-
-def _box(kernels: Sequence[Kernel]) -> dict[str, list[float]]:
-    rows = np.array([row_of(kernel) for kernel in kernels])
-    return {name: [float(rows[:, i].min()), float(rows[:, i].max())] for i, name in enumerate(RANGED)}
 
 
 def _roof(kernels: Sequence[Kernel], seconds: Floats) -> dict[str, float]:

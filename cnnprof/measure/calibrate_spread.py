@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cnnprof.measure.calibrate_total import Whole
 from cnnprof.measure.samples import NetSample
+from cnnprof.predict.ranges import widening
 from cnnprof.predict.spread import effective_kernels
 
 __all__ = ["network_spread"]
@@ -20,25 +21,29 @@ _MOST = (0.5, 0.5, 2.0)  # of the exponents of kernels and time, and of what dis
 
 def network_spread(
     samples: Sequence[NetSample],
-    unseen: Sequence[Floats],
+    unseen: Sequence[tuple[Floats, npt.NDArray[np.bool_]]],
     network: npt.NDArray[np.int64],
     whole: Whole,
 ) -> dict[str, Any]:
     """``log_quantiles`` and how they shrink (:func:`~cnnprof.predict.spread.spread_of`), from log(measured / predicted)
-    of whole networks that the kernels' fits hadn't seen. ``unseen``: predicted seconds of each kernel, for every way of
-    holding networks out, which count alike; ``network``: the place of each kernel's network among ``samples``.
+    of whole networks that the kernels' fits hadn't seen. ``unseen``: predicted seconds of each kernel, and whether it
+    was outside the range of those fits, for every way of holding networks out, which count alike; ``network``: the
+    place of each kernel's network among ``samples``.
 
     Errors shrink as powers of the number of kernels that share the time (at most as independent ones would) and of the
-    time; with the share of runs beside a neighbour they grow, which is the measurement's error and not the
+    time; where a network lies outside the range of the fit, its interval is widened, so what it is missed by counts for
+    so much less; with the share of runs beside a neighbour they grow, which is the measurement's error and not the
     prediction's. The quantiles are of one kernel, one second and nobody at work beside, with the finite sample's
     correction (split conformal), the same both ways: to which side the few largest lean is another matter with every
     suite, and real networks lean to the other. ``spread_kernels`` is how far the shrinking was seen, times two;
     ``spread_s`` the longest time seen.
     """
     totals, ways = np.array([sample.total_s for sample in samples]), len(unseen)
-    kernels = [whole.kernels_s(seconds) for seconds in unseen]
-    predicted = np.concatenate([whole.totals_s(seconds, network, samples) for seconds in unseen])
-    missed = np.log(np.tile(totals, ways) / predicted)
+    kernels = [whole.kernels_s(seconds) for seconds, _ in unseen]
+    predicted = np.concatenate([whole.totals_s(seconds, network, samples) for seconds, _ in unseen])
+    missed = np.log(np.tile(totals, ways) / predicted) / np.concatenate(
+        [_widened(own, outside, network, len(samples)) for own, (_, outside) in zip(kernels, unseen, strict=True)]
+    )
     shared = np.array([effective_kernels(own[network == i]) for own in kernels for i in range(len(samples))])
     disturbed = np.tile([sample.disturbed for sample in samples], ways)
     by_kernels, by_time, by_disturbance = _powers(missed, (np.log(shared), np.log(predicted), -disturbed))
@@ -56,6 +61,13 @@ def network_spread(
         "spread_kernels": 2.0 * float(shared.max()),
         "spread_s": float(predicted.max()),
     }
+
+
+def _widened(kernels_s: Floats, outside: npt.NDArray[np.bool_], network: npt.NDArray[np.int64], count: int) -> Floats:
+    """By how much each network's interval would be wider, for the share of its time that is outside."""
+    whole = np.bincount(network, weights=kernels_s, minlength=count)
+    beyond = np.bincount(network, weights=kernels_s * outside, minlength=count)
+    return np.array([widening(share) for share in beyond / whole])
 
 
 def _powers(missed: Floats, shrinking: Sequence[Floats]) -> list[float]:

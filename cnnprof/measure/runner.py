@@ -9,8 +9,9 @@ from typing import Protocol
 
 from cnnprof.measure.clock import Clock
 from cnnprof.measure.gpu_trace import KernelTotals
+from cnnprof.measure.statistics import CPU_SHARE, quantile
 
-__all__ = ["Attribution", "LayerTimes", "Runner", "attribute", "counted_passes", "least"]
+__all__ = ["Attribution", "LayerTimes", "Runner", "attribute", "counted_passes", "least", "lower"]
 
 _FEWEST_PASSES = 5
 _LONGEST_S = 5.0
@@ -18,7 +19,7 @@ _LONGEST_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTimes:
-    """One instrumented pass (or the least of several): seconds by IR op; ``fused`` names the ops that each covers
+    """One instrumented pass (or the lower end of several): seconds by IR op; ``fused`` names the ops that each covers
     beside itself, ``elsewhere_s`` what the runner did for no layer (reorders); ``total_s`` the pass end to end.
 
     On CUDA ``kernels`` names those that each op ran, and ``gpu`` has the sums of one inference."""
@@ -51,7 +52,7 @@ class Runner(Protocol):
         ...
 
     def layer_times(self, passes: int, ready: Callable[[], object]) -> LayerTimes:
-        """Time ``passes`` instrumented passes (see :func:`counted_passes`) and keep each layer's least."""
+        """Time ``passes`` instrumented passes (see :func:`counted_passes`) and keep the lower end of each layer's."""
         ...
 
     def close(self) -> None:
@@ -95,6 +96,12 @@ def counted_passes(
             return
         ready()
         yield index
+
+
+def lower(passes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The 20th percentile of each layer's times over passes that all have it: what the end-to-end time is, too. Least
+    times are least where a layer's vary most, and say less of its share."""
+    return {name: quantile([one[name] for one in passes], CPU_SHARE) for name in passes[0]} if passes else {}
 
 
 def least(passes: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -29,7 +29,7 @@ from cnnprof.measure.allocator import settle_allocator
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.cuda import Cuda, CudaClock, graph_replay_s, median_s
 from cnnprof.measure.hardware import installed, processor
-from cnnprof.measure.runner import LayerTimes, counted_passes, least
+from cnnprof.measure.runner import LayerTimes, counted_passes, lower
 
 __all__ = ["TorchRunner", "timed_calls", "two_ways"]
 
@@ -202,7 +202,8 @@ class TorchRunner:
                     seconds[name] += spent * share
             rows.append(seconds)
             rest.append(elsewhere)
-        return LayerTimes(seconds=least(rows), elsewhere_s=min(rest), total_s=min(totals))
+        whole = lower([{"rest": one, "total": other} for one, other in zip(rest, totals, strict=True)])
+        return LayerTimes(seconds=lower(rows), elsewhere_s=whole["rest"], total_s=whole["total"])
 
     def _kernel_times(self, passes: int, cuda: Cuda) -> LayerTimes:
         from cnnprof.measure.profiler_torch import kernel_layer_times, profiled

@@ -15,9 +15,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CPU_P20", "WALL_MEDIAN", "Sample", "Statistics", "median_interval", "quantile", "summarise", "total_s"]
+__all__ = [
+    "CPU_P20",
+    "CPU_SHARE",
+    "WALL_MEDIAN",
+    "Sample",
+    "Statistics",
+    "median_interval",
+    "quantile",
+    "summarise",
+    "total_s",
+]
 
 CPU_P20 = "20th percentile of process CPU time"
+CPU_SHARE = 0.2
 WALL_MEDIAN = "median of wall time"
 _RESAMPLES = 400
 _FEW = 3  # undisturbed samples of a short look that leave the others out
@@ -71,7 +82,7 @@ def total_s(samples: Sequence[Sample], *, single_thread: bool) -> float:
     used = clean if len(clean) >= _FEW else samples
     if not single_thread:
         return quantile(_wall_values(used), 0.5)
-    return quantile(_cpu_values(used), 0.2)
+    return quantile(_cpu_values(used), CPU_SHARE)
 
 
 def summarise(visits: Sequence[Sequence[Sample]], *, single_thread: bool, seed: int = 0) -> Statistics:
@@ -81,7 +92,7 @@ def summarise(visits: Sequence[Sequence[Sample]], *, single_thread: bool, seed: 
     if not samples:
         raise ValueError("no samples to summarise")
     take = _cpu_values if single_thread else _wall_values
-    share = 0.2 if single_thread else 0.5
+    share = CPU_SHARE if single_thread else 0.5
 
     def of(values: Sequence[float]) -> float:
         return quantile(values, share)

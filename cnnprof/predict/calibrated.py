@@ -16,12 +16,13 @@ import numpy as np
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.errors import SchemaError
 from cnnprof.ir import Graph
-from cnnprof.predict.features import FEATURES, apart_s, as_fitted, row_of
+from cnnprof.predict.features import apart_s, as_fitted, row_of
 from cnnprof.predict.heap import with_mapped
 from cnnprof.predict.kernels import Kernel
 from cnnprof.predict.lower import lower
 from cnnprof.predict.prediction import Interval, LayerPrediction, Prediction
 from cnnprof.predict.queue import in_queue
+from cnnprof.predict.ranges import OUTSIDE_WIDER, is_inside, widening
 from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 from cnnprof.predict.scale import at, batch_of
@@ -33,9 +34,6 @@ __all__ = [
     "rates_from",
 ]
 
-# A kernel this far (in logarithms: a factor of e^0.7 ≈ 2) beyond the calibrated range is outside it.
-_SLACK = 0.7
-_OUTSIDE_WIDER = 2.0
 _UNSEEN = 0.5  # log-spread of a class that was never measured
 
 
@@ -110,7 +108,7 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int, 
     times = kernel_times(device, kernels)
     ranges = device.data["range"]
     inside = [
-        key is not None and _inside(kernel, ranges.get(key)) for kernel, (_, key) in zip(kernels, times, strict=True)
+        key is not None and is_inside(kernel, ranges.get(key)) for kernel, (_, key) in zip(kernels, times, strict=True)
     ]
     alpha, delta, around = float(total_fit["alpha"]), float(total_fit["delta_s"]), 0.0
     if "queue" in total_fit:
@@ -151,19 +149,12 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int, 
         batch=samples,
         threads=device.threads,
         layers=tuple(layers),
-        total=_total_interval(total, total_fit["log_quantiles"], (1.0 + outside * (_OUTSIDE_WIDER - 1.0)) * spread),
+        total=_total_interval(total, total_fit["log_quantiles"], widening(outside) * spread),
         peak_flops_per_s=float(roof["flops_per_s"]),
         bandwidth_bytes_per_s=float(roof["bytes_per_s"]),
         degraded=tuple(str(gate["name"]) for gate in device.failed_gates),
         warnings=tuple(warnings),
     )
-
-
-def _inside(kernel: Kernel, box: Mapping[str, Sequence[float]] | None) -> bool:
-    if box is None:
-        return False
-    row = dict(zip(FEATURES, row_of(kernel), strict=True))
-    return all(low - _SLACK <= row[name] <= high + _SLACK for name, (low, high) in box.items())
 
 
 def _layer(
@@ -177,7 +168,7 @@ def _layer(
 ) -> LayerPrediction:
     classes = device.data["classes"]
     fit = classes[key] if key is not None else _typical(classes)
-    wide = 1.0 if inside else _OUTSIDE_WIDER
+    wide = 1.0 if inside else OUTSIDE_WIDER
     quantiles = fit.get("log_quantiles") or {"80": [-_UNSEEN, _UNSEEN], "90": [-1.3 * _UNSEEN, 1.3 * _UNSEEN]}
     intensity = kernel.intensity
     return LayerPrediction(
