@@ -22,7 +22,7 @@ from cnnprof.ir import Graph, GraphBuilder, ModelSource, Op, Role, Tensor
 from cnnprof.measure.align import align
 from cnnprof.measure.onnxruntime_map import covered
 from cnnprof.measure.run import measure, runner_for
-from cnnprof.measure.runner import LayerTimes, attribute, counted_passes
+from cnnprof.measure.runner import LayerTimes, attribute, counted_passes, lower
 from cnnprof.measure.runner_onnxruntime import OnnxRuntimeRunner
 from cnnprof.measure.session import Plan
 from cnnprof.timing import with_measurement
@@ -81,6 +81,14 @@ def test_passes_wait_for_quiet_and_a_slow_model_has_fewer() -> None:
     assert passes_of(0.1) == list(range(20)) and time_s == pytest.approx(2.0)
     assert passes_of(2.0) == [0, 1, 2, 3, 4]  # five at least, though five seconds are over
     assert passes_of(0.5) == list(range(11))  # the last begins when five seconds are, and no later one
+
+
+def test_a_layers_time_is_the_20th_percentile_of_its_passes() -> None:
+    """A fifth of the way through six values is the second of them; of an even pair, a fifth of the way between."""
+    passes = [{"a": float(value), "b": 10.0 - value} for value in (6, 1, 5, 2, 4, 3)]
+    assert lower(passes) == {"a": 2.0, "b": 5.0}
+    assert lower([{"a": 1.0}, {"a": 2.0}]) == {"a": pytest.approx(1.2)}
+    assert lower([]) == {}
 
 
 def test_layers_and_rest_sum_to_the_end_to_end_time() -> None:
