@@ -102,8 +102,9 @@ def fit_profile(
 
 
 def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[NetSample], dict[str, float]]:
-    """The samples as if nobody else had used the cache, and nobody been at work beside the core; and the exponents of
-    both. (At the level that the cache usually was at, three calibrations of one machine were 5 % apart.)
+    """The samples as if the cache had been calm around all (:func:`~cnnprof.measure.samples.calm_level_s`), and nobody
+    been at work beside the core; and the exponents of both. (At whatever level the cache usually was at, three
+    calibrations of one machine were 5 % apart.)
 
     Seconds grow with a power of what copying memory took around them, and exponentially with the share of runs that
     were disturbed (those that weren't known to be are slower then too). Both are what explains best how far networks

@@ -97,7 +97,8 @@ def measure(
 ) -> Measurement:
     """Measure what ``runner`` runs. Ctrl-C keeps the samples there are (at least one visit), else raises.
     ``flush_l2`` runs before every run, outside of its time. ``quiet``: what its calibration saw of this
-    machine; without it a contended cache goes unnoticed. ``patience_s``: how long to wait for quiet, in all.
+    machine; without it a contended cache goes unnoticed. ``patience_s``: how long to wait for a quiet core, in all, and
+    as long for a calm memory.
 
     Raises :class:`CnnprofError` if nothing was measured.
     """

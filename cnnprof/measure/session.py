@@ -5,11 +5,11 @@ Ctrl-C keeps what was measured: the session ends, says that it was interrupted, 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cnnprof.measure.clock import Clock, MachineState
+from cnnprof.measure.lookouts import hash_once
 from cnnprof.measure.neighbours import WatchedClock
 from cnnprof.measure.statistics import Sample
 
@@ -29,7 +29,6 @@ __all__ = [
 Run = Callable[[], object]
 Progress = Callable[[int, int, str], None]
 ANCHOR = "hashing"  # what fixed_work is: seconds of another kind aren't held against these
-_HASHED = bytes(150_000)
 _AGREE = 0.05
 _ANCHOR_RUNS = 15
 
@@ -190,4 +189,4 @@ def fixed_work() -> None:
     """The anchor: work of fixed size, a few milliseconds. As long after as before, or the machine has changed. Hashing
     takes as long each time, to 1 %; a loop of Python scatters by 4 %, in a process that does nothing else."""
     for _ in range(16):
-        hashlib.blake2b(_HASHED)
+        hash_once()

@@ -46,7 +46,7 @@ _ON_CPU = Plans(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
     """What is asked of a process that measures one network: its reference (a file for onnxruntime), and how.
-    ``quiet``: what the calibration saw of the machine; ``patience_s``: how long to wait for quiet, in all."""
+    ``quiet``: what the calibration saw of the machine; ``patience_s``: how long to wait for it, as ``measure`` does."""
 
     reference: str
     runner: str
