@@ -101,10 +101,10 @@ def run_session(
     cpu = clock.cpu_s()
     try:
         _anchor(session, anchor, clock)
+        memory = _Memory(clock)
         for name, run in runs.items():
             session.steady[name] = warm_up(run, clock, plan, before)
             session.visits[name], session.copying_s[name] = [], []
-        memory = _Memory(clock)
         done, all_visits = 0, plan.visits * len(runs)
         for _ in range(plan.visits):
             for name, run in runs.items():
@@ -130,6 +130,10 @@ class _Memory:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock if isinstance(clock, WatchedClock) and clock.watches_memory else None
         self._found_s: float | None = None
+        if self._clock is not None:
+            # What is copied is taken before anything runs: on top of a heap that runs have grown it would keep the
+            # system from taking that back, and large batches would have it for nothing from one run to the next.
+            self._clock.stream_s()
 
     def before(self, run: Run) -> None:
         if self._clock is not None:
