@@ -59,7 +59,7 @@ def command(
         )  # fmt: skip
     found = summary(result)
     click.echo(f"{found['name']}: {found['networks']} networks, {found['samples']} samples, {found['classes']} fits")
-    calls = f" + {found['call_s'] * 1e6:.1f} µs a module's call beyond one an op" if found["call_s"] else ""
+    calls = f" + {found['call_s'] * 1e6:.1f} µs a further module call" if found["call_s"] else ""
     click.echo(f"  end to end = {found['alpha']:.3f} · (sum − {found['delta_s'] * 1e6:.1f} µs an op){calls}")
     for gate in found["gates"]:
         click.echo(f"  {_gate(gate)}")

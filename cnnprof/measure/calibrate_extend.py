@@ -44,7 +44,7 @@ class Earlier:
         """What was seen of the machine ``now``, with what was seen then: anchors in order (the usual one stays that of
         the first hour), waiting and what was repeated in all, the probe's least."""
         then = self.profile.data.get("noise", {})
-        anchors = then.get("anchor_s", []) if then.get("anchor") == now["anchor"] else []
+        anchors = then.get("anchor_s", []) if then.get("anchor") == now.get("anchor") else []
         found = {**now, "anchor_s": [*anchors, *now["anchor_s"]]}
         found["usual_anchor_s"] = self._usual_anchor_s or now["usual_anchor_s"]
         for name in ("anchors_disturbed", "again", "waited_s", "waited_for_memory_s"):

@@ -19,7 +19,7 @@ from cnnprof.measure.contention import CONTENDED
 from cnnprof.measure.neighbours import WatchedClock
 from cnnprof.measure.pace import Pace
 from cnnprof.measure.samples import NetSample, calm_level_s, quiet_level_s, to_csv
-from cnnprof.measure.session import ANCHOR, Anchor, take_anchor
+from cnnprof.measure.session import ANCHOR, Anchor, fixed_work, take_anchor
 
 __all__ = ["SuiteRun", "keep", "undisturbed"]
 
@@ -89,7 +89,7 @@ class SuiteRun:
     def noise(self, kept: Sequence[NetSample]) -> dict[str, Any]:
         """What was seen of the machine while ``kept`` were measured."""
         found: dict[str, Any] = {
-            "anchor": ANCHOR,
+            **({"anchor": ANCHOR} if self._anchor is fixed_work else {}),
             "anchor_s": [one.cpu_s for one in self.pace.anchors],
             "usual_anchor_s": self.pace.usual_s,
             "anchors_disturbed": sum(not one.calm for one in self.pace.anchors),

@@ -1,7 +1,7 @@
 """From the kernels' sum to the whole network: what the instruments add to each op, and what calling modules takes.
 
 Networks call more modules than they have ops (containers, identities) or fewer (functions): with eager PyTorch a call
-is Python, and no kernel computes meanwhile. timm's networks call 1.1 to 2.3 modules an op, torchvision's 0.8 to 1.4.
+is Python, and no kernel computes meanwhile. timm's networks call 0.8 to 2.3 modules an op, torchvision's 0.8 to 1.4.
 """
 
 from __future__ import annotations
@@ -42,18 +42,21 @@ class Whole:
 def fit_whole(samples: Sequence[NetSample]) -> Whole:
     """By relative least squares over the networks. δ may be of either sign, ``call_s`` isn't negative; it is 0 where
     nobody counted calls, or all networks have as many an op."""
-    totals = np.array([sample.total_s for sample in samples])
     ops = np.array([float(len(sample.kernels)) for sample in samples])
-    columns = [np.array([sample.sum_s for sample in samples]), -ops]
-    if np.ptp(_beyond(samples) / ops) > _VARIES:
-        columns.append(_beyond(samples))
-    weights, *_ = np.linalg.lstsq(np.stack(columns, axis=1) / totals[:, None], np.ones(len(samples)), rcond=None)
-    if len(columns) == 3 and weights[2] < 0.0:
-        weights, *_ = np.linalg.lstsq(
-            np.stack(columns[:2], axis=1) / totals[:, None], np.ones(len(samples)), rcond=None
-        )
-    alpha = float(weights[0])
-    return Whole(alpha, float(weights[1]) / alpha, float(weights[2]) if len(weights) == 3 else 0.0)
+    beyond = _beyond(samples)
+    parts = [np.array([sample.sum_s for sample in samples]), -ops]
+    if np.ptp(beyond / ops) > _VARIES:
+        alpha, product, call_s = _weights(samples, [*parts, beyond])
+        if call_s >= 0.0:
+            return Whole(alpha, product / alpha, call_s)
+    alpha, product = _weights(samples, parts)
+    return Whole(alpha, product / alpha)
+
+
+def _weights(samples: Sequence[NetSample], parts: Sequence[Floats]) -> list[float]:
+    totals = np.array([sample.total_s for sample in samples])
+    weights, *_ = np.linalg.lstsq(np.stack(parts, axis=1) / totals[:, None], np.ones(len(samples)), rcond=None)
+    return [float(weight) for weight in weights]
 
 
 def _beyond(samples: Sequence[NetSample]) -> Floats:

@@ -1,7 +1,7 @@
 """What neighbours on other cores use of the last cache and the memory: it slows a network by 5 to 15 %, for minutes.
 
-Copying more than the caches near the core hold shows it. A network's time grows with about the 0.28th power of what
-that takes (ResNet-18: 45.3 ms at 0.61 ms a copy, 50.2 at 0.88), the correlation of both over eight seconds is 0.97.
+Copying more than the caches near the core hold shows it. A network's time grows with about the 0.2nd to 0.3rd power
+of what that takes (ResNet-18: 45.3 ms at 0.61 ms a copy, 50.2 at 0.88); medians of eight seconds correlate with 0.95.
 """
 
 from __future__ import annotations

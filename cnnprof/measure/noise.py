@@ -18,8 +18,8 @@ LIMITS = {
     "anchor_drift": 0.05,  # of the anchor workload, before against after
     "steal_share": 0.05,  # of the run's wall time, per core
     "frequency_drift": 0.10,
-    # Of copying, beyond the calibration's: a quarter longer costs a network 3 to 6 % (its time grew with the 0.11th to
-    # 0.28th power of what copying took).
+    # Of copying, beyond the calibration's: a quarter longer costs a network 2 to 6 % (its time grew with the 0.11th to
+    # 0.25th power of what copying took).
     "contention": 0.25,
     "other_busy_cores": 0.5,  # cores kept busy by others, with several threads measured
 }

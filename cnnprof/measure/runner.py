@@ -99,8 +99,8 @@ def counted_passes(
 
 
 def lower(passes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The 20th percentile of each layer's times over passes that all have it: what the end-to-end time is, too. Least
-    times are least where a layer's vary most, and say less of its share."""
+    """The 20th percentile of each layer's times over passes that all have it: what the end-to-end time of one thread
+    is, too. Least times are least where a layer's vary most, and say less of its share."""
     return {name: quantile([one[name] for one in passes], CPU_SHARE) for name in passes[0]} if passes else {}
 
 
