@@ -19,17 +19,20 @@ from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.devices.store import samples_path, save_profile
 from cnnprof.errors import DeviceError, UsageError
 from cnnprof.measure.allocator import mapped_s_per_byte
+from cnnprof.measure.calibrate_calm import undisturbed
 from cnnprof.measure.calibrate_extend import earlier
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
-from cnnprof.measure.calibrate_run import SuiteRun, undisturbed
+from cnnprof.measure.calibrate_run import SuiteRun
 from cnnprof.measure.calibrate_suite import MeasureNetwork, looked_at, networks, suite_style
 from cnnprof.measure.clock import Clock, SystemClock
 from cnnprof.measure.hardware import hardware, installed
-from cnnprof.measure.neighbours import watched
+from cnnprof.measure.neighbours import WatchedClock, watched
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.session import fixed_work
 
 __all__ = ["Calibration", "calibrate", "profile_name", "summary"]
+
+_TWICE_FROM_S = 120.0  # of budget, and every network is measured twice; with less there would be too few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +102,8 @@ def calibrate(
         _runner(runner, threads, seed, start, measure_network) as measure_one,
         watched(clock or SystemClock(), threads=threads, patience_s=_patience_s(threads, budget_s)) as watching,
     ):
-        suite = SuiteRun(runner, seed, watching, measure_one, anchor, cut_off.name, budget_s)
+        twice = budget_s >= _TWICE_FROM_S and isinstance(watching, WatchedClock)
+        suite = SuiteRun(runner, seed, watching, measure_one, anchor, cut_off.name, budget_s, twice=twice)
         suite.measure(start, 0 if before is None else before.suite, afresh=not (resume or extend), progress=progress)
         # A fake network has no memory to map.
         eager_cpu = runner == "torch" and device == "cpu" and measure_network is None

@@ -11,21 +11,20 @@ import numpy.typing as npt
 
 from cnnprof.errors import CnnprofError, DependencyError
 from cnnprof.measure.calibrate_spread import network_spread
-from cnnprof.measure.calibrate_total import Whole, fit_whole
+from cnnprof.measure.calibrate_total import fit_whole, totals_s
+from cnnprof.measure.calibrate_trees import TREES_FROM, forests_of, held_out
 from cnnprof.measure.samples import NetSample, calm_level_s
 from cnnprof.predict.features import KERNEL_MODEL, apart_s, row_of
 from cnnprof.predict.kernels import Kernel
 from cnnprof.predict.ranges import beyond_others, box_of
-from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
+from cnnprof.predict.whole import Whole
 
 __all__ = ["GATES", "fit_profile", "gates_of"]
 
 Floats = npt.NDArray[np.float64]
 _LEAST = 8  # samples of a class or path that make a fit
-_TREES_FROM = 40  # below this many samples a class has its roofline alone
 _EXPONENT = 4.0
-_BAGGED = 24
 # The copying between its least and its most from which on it explains something; so much more the share of disturbed
 # runs has to vary.
 _VARIES = 1.1
@@ -80,11 +79,11 @@ def fit_profile(
         unseen[where[exact]] = predicted[exact]
     missing = unseen == 0.0
     unseen[missing] = seconds[missing]
-    held_out = [(unseen + apart, _by_minutes(network))]
+    ways = [(unseen + apart, _by_minutes(network))]
     if style_of is not None:
         styles = np.unique([style_of(sample.network) for sample in samples], return_inverse=True)[1]
-        held_out.append((_quick_guess(kernels, seconds, styles[network], seed) + apart, styles[network]))
-    unseen_s = [(guess, _outside(kernels, groups, fold)) for guess, fold in held_out]
+        ways.append((_guess(kernels, seconds, styles[network], seed, quick=False) + apart, styles[network]))
+    unseen_s = [(guess, _outside(kernels, groups, fold)) for guess, fold in ways]
     return {
         "kernel_model": KERNEL_MODEL,
         "classes": classes,
@@ -116,9 +115,9 @@ def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[Net
     if streams.min() <= 0.0 or not any(varying):
         return samples, {"contention_exponent": 0.0, "disturbance": 0.0}
     kernels, seconds, network = _flat(samples)
-    guess = _quick_guess(kernels, seconds, network % 2, seed)
+    guess = _guess(kernels, seconds, network % 2, seed)
     totals = np.array([sample.total_s for sample in samples])
-    missed = np.log(totals / fit_whole(samples).totals_s(guess, network, samples))
+    missed = np.log(totals / totals_s(fit_whole(samples), guess, network, samples))
     away = np.abs(missed - np.median(missed))
     near = away <= 3.0 * np.median(away) + 1e-9
     columns = [np.log(streams) * varying[0], disturbed * varying[1], np.log(totals), np.ones(len(totals))]
@@ -131,10 +130,11 @@ def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[Net
     ], {"contention_exponent": exponent, "disturbance": disturbance}
 
 
-def _quick_guess(
-    kernels: Sequence[Kernel], seconds: Floats, fold: npt.NDArray[np.int64], seed: int, among: Sequence[str] = ()
-) -> Floats:
-    """Each kernel's seconds by a quick fit that hadn't seen its ``fold``; of the groups ``among``, or of all."""
+def _guess(
+    kernels: Sequence[Kernel], seconds: Floats, fold: npt.NDArray[np.int64], seed: int, among: Sequence[str] = (),
+    *, quick: bool = True,
+) -> Floats:  # fmt: skip
+    """Each kernel's seconds by a (``quick``) fit that hadn't seen its ``fold``; of the groups ``among``, or of all."""
     guess = seconds.copy()
     for key, where in _groups(kernels).items():
         exact = np.array([kernels[i].key == key for i in where])
@@ -143,7 +143,7 @@ def _quick_guess(
         own = [kernels[i] for i in where]
         base = _rooflines(own, _rates(own, seconds[where]))
         rows = np.array([row_of(kernel) for kernel in own])
-        held = _held_out(rows, np.log(np.maximum(seconds[where], 1e-9) / base), fold[where], seed, quick=True)
+        held = held_out(rows, np.log(np.maximum(seconds[where], 1e-9) / base), fold[where], seed, quick=quick)
         guess[where[exact]] = (base * np.exp(held))[exact]
     return guess
 
@@ -153,14 +153,14 @@ def _passed_s_per_byte(kernels: Sequence[Kernel], seconds: Floats, network: npt.
     slower nor faster than a fit of all says. A straight line through none and a tenth of their time finds it."""
     passed = np.array([kernel.bytes_passed for kernel in kernels])
     where = passed > 0.0
-    if where.sum() < _TREES_FROM:
+    if where.sum() < TREES_FROM:
         return 0.0
     keys = sorted({kernel.key for kernel in kernels if kernel.bytes_passed > 0.0})
     step = float(0.1 * seconds[where].sum() / passed[where].sum())
 
     def slower(per_byte: float) -> float:
         rest = np.maximum(seconds - per_byte * passed, 0.1 * seconds)
-        guess = _quick_guess(kernels, rest, network % 2, seed, keys)
+        guess = _guess(kernels, rest, network % 2, seed, keys)
         return float(np.mean(np.log(rest[where] / guess[where])))
 
     without, within = slower(0.0), slower(step)
@@ -196,9 +196,9 @@ def _class_fit(
     residual = np.log(np.maximum(seconds, 1e-9) / base)
     rows = np.array([row_of(kernel) for kernel in kernels])
     clip = [float(np.quantile(residual, 0.005)), float(np.quantile(residual, 0.995))]
-    forests = _forests(rows, residual, seed) if len(kernels) >= _TREES_FROM else []
+    forests = forests_of(rows, residual, seed) if len(kernels) >= TREES_FROM else []
     guess = (
-        np.clip(_held_out(rows, residual, _by_minutes(network), seed), clip[0], clip[1])
+        np.clip(held_out(rows, residual, _by_minutes(network), seed), clip[0], clip[1])
         if forests
         else np.zeros(len(kernels))
     )
@@ -242,17 +242,6 @@ def _rooflines(kernels: Sequence[Kernel], rates: Rates) -> Floats:
     return np.array([roofline(kernel, rates).latency_s for kernel in kernels])
 
 
-def _held_out(rows: Floats, residual: Floats, fold: npt.NDArray[np.int64], seed: int, *, quick: bool = False) -> Floats:
-    """Predictions of each residual from a fit that hadn't seen its fold; ``quick`` with fewer trees. None (0, the
-    roofline alone) where too few are left to learn from."""
-    guess = np.zeros(len(residual))
-    for part in np.unique(fold) if len(residual) >= _TREES_FROM else ():
-        held = fold == part
-        if (~held).sum() >= _TREES_FROM // 2:
-            guess[held] = evaluate(_forests(rows[~held], residual[~held], seed, quick=quick), rows[held])
-    return guess
-
-
 def _rates(kernels: Sequence[Kernel], seconds: Floats) -> Rates:
     """The roofline's three constants, by least squares in logarithms."""
     from scipy.optimize import least_squares  # type: ignore[import-untyped]
@@ -280,45 +269,6 @@ def _rates(kernels: Sequence[Kernel], seconds: Floats) -> Rates:
     )
 
 
-def _forests(rows: Floats, residual: Floats, seed: int, *, quick: bool = False) -> list[dict[str, Any]]:
-    """Boosted trees and a random forest, as plain arrays; ``quick``: the boosted ones alone, and few."""
-    from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
-
-    boosted = GradientBoostingRegressor(
-        n_estimators=40 if quick else 120,
-        max_depth=4,
-        learning_rate=0.07,
-        subsample=0.7,
-        min_samples_leaf=3,
-        random_state=seed,
-    ).fit(rows, residual)
-    found = [
-        {
-            "base": float(boosted.init_.constant_.ravel()[0]),
-            "rate": 0.07,
-            "trees": [_plain(tree[0].tree_) for tree in boosted.estimators_],
-        }
-    ]
-    if quick:
-        return found
-    bagged = RandomForestRegressor(
-        n_estimators=_BAGGED, min_samples_leaf=3, max_leaf_nodes=128, max_features=0.6, random_state=seed, n_jobs=1
-    ).fit(rows, residual)
-    return [*found, {"base": 0.0, "rate": 1.0 / _BAGGED, "trees": [_plain(tree.tree_) for tree in bagged.estimators_]}]
-
-
-def _plain(tree: Any) -> dict[str, list[Any]]:
-    inner = tree.children_left >= 0
-    return {
-        "feature": np.where(inner, tree.feature, -1).tolist(),
-        # Thresholds lie halfway between values seen, so rounding moves none of those across.
-        "threshold": [round(float(value), 5) for value in np.where(inner, tree.threshold, 0.0)],
-        "left": np.where(inner, tree.children_left, 0).tolist(),
-        "right": np.where(inner, tree.children_right, 0).tolist(),
-        "value": [round(float(value), 5) for value in tree.value.ravel()],
-    }
-
-
 def _roof(kernels: Sequence[Kernel], seconds: Floats) -> dict[str, float]:
     """The best rates seen in any kernel of some size: the machine's roof as far as the runner reaches it."""
     big = seconds > np.quantile(seconds, 0.5)
@@ -333,9 +283,9 @@ def gates_of(samples: Sequence[NetSample], total: Mapping[str, Any], drift: floa
     ``coherence`` is the median over networks of what their ops' times say / total; ``samples`` the least that a class
     or path in use has; ``disturbed`` the share of disturbed runs; ``drift`` the anchor workload's.
     """
-    whole = Whole(total["alpha"], total["delta_s"], total.get("call_s", 0.0))
+    whole = Whole.of(total)
     _, seconds, network = _flat(samples)
-    ratios = whole.totals_s(seconds, network, samples) / np.array([sample.total_s for sample in samples])
+    ratios = totals_s(whole, seconds, network, samples) / np.array([sample.total_s for sample in samples])
     counts: dict[str, int] = {}
     for sample in samples:
         for kernel in sample.kernels:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cnnprof.measure.calibrate_total import Whole
+from cnnprof.measure.calibrate_total import totals_s
 from cnnprof.measure.samples import NetSample
-from cnnprof.predict.ranges import widening
+from cnnprof.predict.ranges import OUTSIDE_WIDER, widening
 from cnnprof.predict.spread import effective_kernels
+from cnnprof.predict.whole import Whole
 
 __all__ = ["network_spread"]
 
 Floats = npt.NDArray[np.float64]
-_MOST = (0.5, 0.5, 2.0)  # of the exponents of kernels and time, and of what disturbance adds
+_MOST = (0.5, 0.5, 0.5, 2.0)  # of the exponents of kernels, time and batch, and of what disturbance adds
+_MOST_WIDER = 6.0
+_WIDER_STEPS = 21
+_TELLING = 2.0  # of the logarithm of the likelihood: below that the errors say nothing
 
 
 def network_spread(
@@ -31,23 +36,29 @@ def network_spread(
     place of each kernel's network among ``samples``.
 
     Errors shrink as powers of the number of kernels that share the time (at most as independent ones would) and of the
-    time; where a network lies outside the range of the fit, its interval is widened, so what it is missed by counts for
-    so much less; with the share of runs beside a neighbour they grow, which is the measurement's error and not the
-    prediction's. The quantiles are of one kernel, one second and nobody at work beside, with the finite sample's
-    correction (split conformal), the same both ways: to which side the few largest lean is another matter with every
-    suite, and real networks lean to the other. ``spread_kernels`` is how far the shrinking was seen, times two;
-    ``spread_s`` the longest time seen.
+    time, and grow as one of the batch. Where a network lies outside the range of the fit, its interval is widened, so
+    what it is missed by counts for so much less: ``outside_wider`` is what makes these errors likeliest. With the share
+    of runs beside a neighbour they grow, which is the measurement's error and not the prediction's. The quantiles are
+    of one kernel, one second, one sample and nobody at work beside, with the finite sample's correction (split
+    conformal), the same both ways: to which side the few largest lean is another matter with every suite, and real
+    networks lean to the other. ``spread_kernels`` is how far the shrinking was seen, times two; ``spread_s`` the
+    longest time seen.
     """
     totals, ways = np.array([sample.total_s for sample in samples]), len(unseen)
     kernels = [whole.kernels_s(seconds) for seconds, _ in unseen]
-    predicted = np.concatenate([whole.totals_s(seconds, network, samples) for seconds, _ in unseen])
-    missed = np.log(np.tile(totals, ways) / predicted) / np.concatenate(
-        [_widened(own, outside, network, len(samples)) for own, (_, outside) in zip(kernels, unseen, strict=True)]
+    predicted = np.concatenate([totals_s(whole, seconds, network, samples) for seconds, _ in unseen])
+    missed = np.log(np.tile(totals, ways) / predicted)
+    beyond = np.concatenate(
+        [_share(own, outside, network, len(samples)) for own, (_, outside) in zip(kernels, unseen, strict=True)]
     )
     shared = np.array([effective_kernels(own[network == i]) for own in kernels for i in range(len(samples))])
     disturbed = np.tile([sample.disturbed for sample in samples], ways)
-    by_kernels, by_time, by_disturbance = _powers(missed, (np.log(shared), np.log(predicted), -disturbed))
-    scores = missed * shared**by_kernels * predicted**by_time * np.exp(-by_disturbance * disturbed)
+    batch = np.tile([float(max((kernel.batch for kernel in sample.kernels), default=1)) for sample in samples], ways)
+    shrinking = (np.log(shared), np.log(predicted), -np.log(batch), -disturbed)
+    wider = _wider(missed, beyond, shrinking)
+    missed = missed / widening(beyond, wider)
+    (by_kernels, by_time, by_batch, by_disturbance), _ = _powers(missed, shrinking)
+    scores = missed * shared**by_kernels * predicted**by_time * batch**-by_batch * np.exp(-by_disturbance * disturbed)
     count = len(samples)
     quantiles = {}
     for level, covered in (("80", 0.80), ("90", 0.90)):
@@ -57,25 +68,42 @@ def network_spread(
         "log_quantiles": quantiles,
         "spread_exponent": by_kernels,
         "spread_time_exponent": by_time,
+        "spread_batch_exponent": by_batch,
         "spread_disturbance": by_disturbance,
         "spread_kernels": 2.0 * float(shared.max()),
         "spread_s": float(predicted.max()),
+        "outside_wider": wider,
     }
 
 
-def _widened(kernels_s: Floats, outside: npt.NDArray[np.bool_], network: npt.NDArray[np.int64], count: int) -> Floats:
-    """By how much each network's interval would be wider, for the share of its time that is outside."""
+def _share(kernels_s: Floats, outside: npt.NDArray[np.bool_], network: npt.NDArray[np.int64], count: int) -> Floats:
+    """The share of each network's time that is outside."""
     whole = np.bincount(network, weights=kernels_s, minlength=count)
-    beyond = np.bincount(network, weights=kernels_s * outside, minlength=count)
-    return np.array([widening(share) for share in beyond / whole])
+    return np.asarray(np.bincount(network, weights=kernels_s * outside, minlength=count) / np.maximum(whole, 1e-12))
 
 
-def _powers(missed: Floats, shrinking: Sequence[Floats]) -> list[float]:
+def _wider(missed: Floats, beyond: Floats, shrinking: Sequence[Floats]) -> float:
+    """How much wider an interval has to be where all lies outside: the likeliest, or what it is by default if the
+    errors don't tell."""
+
+    def unlikely(wider: float) -> float:
+        wide = widening(beyond, wider)
+        return _powers(missed / wide, shrinking)[1] + float(np.log(wide).sum())
+
+    tried = np.linspace(1.0, _MOST_WIDER, _WIDER_STEPS)
+    found = [unlikely(float(wider)) for wider in tried]
+    best = int(np.argmin(found))
+    return float(tried[best]) if found[best] < unlikely(OUTSIDE_WIDER) - _TELLING else OUTSIDE_WIDER
+
+
+def _powers(missed: Floats, shrinking: Sequence[Floats]) -> tuple[list[float], float]:
     """The exponents, none below zero, with which errors shrink along each of ``shrinking``: the likeliest where the
-    size of an error is distributed exponentially about its scale (a convex problem, and no few errors decide it)."""
+    size of an error is distributed exponentially about its scale (a convex problem, and no few errors decide it); and
+    the negative logarithm of that likelihood."""
     from scipy.optimize import minimize  # type: ignore[import-untyped]
 
-    size = np.abs(missed) / max(float(np.abs(missed).mean()), 1e-12)
+    usual = max(float(np.abs(missed).mean()), 1e-12)
+    size = np.abs(missed) / usual
     columns = np.stack([column - column.mean() for column in shrinking], axis=1)
 
     def unlikely(theta: Floats) -> tuple[float, Floats]:
@@ -86,4 +114,4 @@ def _powers(missed: Floats, shrinking: Sequence[Floats]) -> list[float]:
 
     bounds = [(-5.0, 5.0), *((0.0, most) for most in _MOST)]
     found = minimize(unlikely, np.zeros(1 + len(_MOST)), jac=True, bounds=bounds, method="L-BFGS-B")
-    return [float(value) for value in found.x[1:]]
+    return [float(value) for value in found.x[1:]], float(found.fun) + len(missed) * math.log(usual)

@@ -1,42 +1,20 @@
-"""From the kernels' sum to the whole network: what the instruments add to each op, and what calling modules takes.
-
-Networks call more modules than they have ops (containers, identities) or fewer (functions): with eager PyTorch a call
-is Python, and no kernel computes meanwhile. timm's networks call 0.8 to 2.3 modules an op, torchvision's 0.8 to 1.4.
-"""
+"""α, δ and what a call of a module takes (:class:`~cnnprof.predict.whole.Whole`), from networks and their kernels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnprof.measure.samples import NetSample
+from cnnprof.predict.whole import Whole
 
-__all__ = ["Whole", "fit_whole"]
+__all__ = ["fit_whole", "totals_s"]
 
 Floats = npt.NDArray[np.float64]
 _LEAST_S = 1e-9
 _VARIES = 0.2  # of the calls an op, over the networks, from which on they explain something
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """total = α·(Σ − δ·ops) + ``call_s`` · (calls of modules − ops)."""
-
-    alpha: float
-    delta_s: float
-    call_s: float = 0.0
-
-    def kernels_s(self, seconds: Floats) -> Floats:
-        """Each kernel's part of the whole, of what it took with instruments."""
-        return np.maximum(self.alpha * (seconds - self.delta_s), _LEAST_S)
-
-    def totals_s(self, seconds: Floats, network: npt.NDArray[np.int64], samples: Sequence[NetSample]) -> Floats:
-        """Each network's total; ``seconds`` of all kernels, ``network`` the place of each one's among ``samples``."""
-        sums = np.bincount(network, weights=self.kernels_s(seconds), minlength=len(samples))
-        return np.maximum(sums + self.call_s * _beyond(samples), _LEAST_S)
 
 
 def fit_whole(samples: Sequence[NetSample]) -> Whole:
@@ -64,3 +42,9 @@ def _beyond(samples: Sequence[NetSample]) -> Floats:
     if not all(sample.calls for sample in samples):
         return np.zeros(len(samples))
     return np.array([float(sample.calls - len(sample.kernels)) for sample in samples])
+
+
+def totals_s(whole: Whole, seconds: Floats, network: npt.NDArray[np.int64], samples: Sequence[NetSample]) -> Floats:
+    """Each network's total; ``seconds`` of all kernels, ``network`` the place of each one's among ``samples``."""
+    sums = np.bincount(network, weights=whole.kernels_s(seconds), minlength=len(samples))
+    return np.maximum(sums + whole.call_s * _beyond(samples), _LEAST_S)

@@ -27,6 +27,7 @@ from cnnprof.predict.residual import evaluate
 from cnnprof.predict.roofline import Rates, roofline
 from cnnprof.predict.scale import at, batch_of
 from cnnprof.predict.spread import effective_kernels, spread_of
+from cnnprof.predict.whole import Whole
 
 __all__ = [
     "kernel_times",
@@ -110,15 +111,16 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int, 
     inside = [
         key is not None and is_inside(kernel, ranges.get(key)) for kernel, (_, key) in zip(kernels, times, strict=True)
     ]
-    alpha, delta, around = float(total_fit["alpha"]), float(total_fit["delta_s"]), 0.0
+    around = 0.0
     if "queue" in total_fit:
         corrected = in_queue(kernels, [seconds for seconds, _ in times], total_fit["queue"], module_calls)
     else:
-        corrected = [max(0.0, alpha * (seconds - delta)) for seconds, _ in times]
+        fit = Whole.of(total_fit)
+        corrected = fit.kernels_s(np.array([seconds for seconds, _ in times])).tolist()
         if module_calls is not None:  # δ holds one an op
-            around = float(total_fit.get("call_s", 0.0)) * (module_calls - len(kernels))
+            around = fit.call_s * (module_calls - len(kernels))
     total = max(sum(corrected) + around, 0.25 * sum(seconds for seconds, _ in times))
-    spread = spread_of(total_fit, effective_kernels(np.array(corrected)), total)
+    spread = spread_of(total_fit, effective_kernels(np.array(corrected)), total, samples)
     roof = device.data["roof"]
     layers = [
         _layer(device, kernel, seconds, raw, key, ok, roof)
@@ -149,7 +151,7 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int, 
         batch=samples,
         threads=device.threads,
         layers=tuple(layers),
-        total=_total_interval(total, total_fit["log_quantiles"], widening(outside) * spread),
+        total=_total_interval(total, total_fit["log_quantiles"], widening(outside, _wider(total_fit)) * spread),
         peak_flops_per_s=float(roof["flops_per_s"]),
         bandwidth_bytes_per_s=float(roof["bytes_per_s"]),
         degraded=tuple(str(gate["name"]) for gate in device.failed_gates),
@@ -168,7 +170,7 @@ def _layer(
 ) -> LayerPrediction:
     classes = device.data["classes"]
     fit = classes[key] if key is not None else _typical(classes)
-    wide = 1.0 if inside else OUTSIDE_WIDER
+    wide = 1.0 if inside else _wider(device.data["total"])
     quantiles = fit.get("log_quantiles") or {"80": [-_UNSEEN, _UNSEEN], "90": [-1.3 * _UNSEEN, 1.3 * _UNSEEN]}
     intensity = kernel.intensity
     return LayerPrediction(
@@ -183,6 +185,10 @@ def _layer(
         intensity=intensity,
         inside=inside,
     )
+
+
+def _wider(total_fit: Mapping[str, Any]) -> float:
+    return float(total_fit.get("outside_wider", OUTSIDE_WIDER))
 
 
 def _total_interval(seconds: float, quantiles: Mapping[str, Sequence[float]], wide: float) -> Interval:

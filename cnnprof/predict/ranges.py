@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ __all__ = ["OUTSIDE_WIDER", "beyond_others", "box_of", "is_inside", "widening"]
 Floats = npt.NDArray[np.float64]
 # A kernel this far (in logarithms: a factor of e^0.7 ≈ 2) beyond the calibrated range is outside it.
 _SLACK = 0.7
-OUTSIDE_WIDER = 2.0
+OUTSIDE_WIDER = 2.0  # where a calibration didn't find out by how much
 
 
 def box_of(kernels: Sequence[Kernel]) -> dict[str, list[float]]:
@@ -32,9 +33,13 @@ def is_inside(kernel: Kernel, box: Mapping[str, Sequence[float]] | None) -> bool
     return all(low - _SLACK <= row[name] <= high + _SLACK for name, (low, high) in box.items())
 
 
-def widening(outside: float) -> float:
-    """What an interval is multiplied by where so large a share of the time lies ``outside`` the calibrated range."""
-    return 1.0 + outside * (OUTSIDE_WIDER - 1.0)
+T = TypeVar("T", float, Floats)
+
+
+def widening(outside: T, wider: float = OUTSIDE_WIDER) -> T:
+    """What an interval is multiplied by where so large a share of the time lies ``outside`` the calibrated range;
+    ``wider`` where all does."""
+    return 1.0 + outside * (wider - 1.0)
 
 
 def beyond_others(kernels: Sequence[Kernel], fold: npt.NDArray[np.int64], fewest: int) -> npt.NDArray[np.bool_]:

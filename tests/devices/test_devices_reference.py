@@ -21,11 +21,11 @@ H200 = "nvidia-h200-driver-580.159.04-torch-2.11.0_cu130-float32"
 # Medians of fresh processes on the machine that the profile was calibrated on, after its calibration
 # (reports/accuracy/amd-epyc-torch-1-thread.json); none of these networks is in the calibration.
 MEASURED_S = {
-    "torchvision:resnet18": 0.0448,
-    "torchvision:mobilenet_v2": 0.0167,
-    "torchvision:densenet121": 0.0866,
-    "torchvision:googlenet": 0.0688,
-    "torchvision:squeezenet1_0": 0.0336,
+    "torchvision:resnet18": 0.0458,
+    "torchvision:mobilenet_v2": 0.0168,
+    "torchvision:densenet121": 0.0817,
+    "torchvision:googlenet": 0.0666,
+    "torchvision:squeezenet1_0": 0.0344,
 }
 
 # The same with two threads (reports/accuracy/amd-epyc-torch-2-threads.json).

@@ -211,11 +211,11 @@ def test_trees_by_hand() -> None:
 def test_plain_arrays_equal_the_library(samples: list[NetSample]) -> None:
     from sklearn.ensemble import GradientBoostingRegressor
 
-    from cnnprof.measure.calibrate_fit import _forests
+    from cnnprof.measure.calibrate_trees import forests_of
 
     rng = np.random.default_rng(0)
     rows, target = rng.random((200, 5)), rng.random(200)
-    boosted, _ = _forests(rows, target, 3)
+    boosted, _ = forests_of(rows, target, 3)
     library = GradientBoostingRegressor(
         n_estimators=120, max_depth=4, learning_rate=0.07, subsample=0.7, min_samples_leaf=3, random_state=3
     ).fit(rows, target)

@@ -13,11 +13,12 @@ from fake_machine import fake_sample
 from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.frontends.torch.trace import trace
 from cnnprof.measure.calibrate_fit import fit_profile
-from cnnprof.measure.calibrate_total import Whole, fit_whole
+from cnnprof.measure.calibrate_total import fit_whole, totals_s
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.synthetic import synthetic_network
 from cnnprof.measure.synthetic_torch import SyntheticModule, containers_around
 from cnnprof.predict.calibrated import predict_calibrated
+from cnnprof.predict.whole import Whole
 
 ALPHA, DELTA_S, CALL_S = 1.03, 3e-6, 4e-6
 
@@ -59,7 +60,7 @@ def test_a_total_by_hand() -> None:
     """Two networks: 1.1·((2 − 0.5) + (3 − 0.5)) + 0.25·(4 − 2), and 1.1·(1 − 0.5) + 0.25·(1 − 1)."""
     samples = [replace(sample, kernels=sample.kernels[:many], calls=calls) for sample, many, calls in zip(
         made(1.0, 2), (2, 1), (4, 1), strict=True)]  # fmt: skip
-    totals = Whole(1.1, 0.5, 0.25).totals_s(np.array([2.0, 3.0, 1.0]), np.array([0, 0, 1]), samples)
+    totals = totals_s(Whole(1.1, 0.5, 0.25), np.array([2.0, 3.0, 1.0]), np.array([0, 0, 1]), samples)
     assert totals == pytest.approx([4.9, 0.55])
 
 

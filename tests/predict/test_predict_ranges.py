@@ -30,6 +30,8 @@ def test_twice_as_much_as_was_seen_is_inside_and_four_times_is_not() -> None:
 def test_widening_by_hand() -> None:
     assert OUTSIDE_WIDER == 2.0
     assert [widening(share) for share in (0.0, 0.5, 1.0)] == [1.0, 1.5, 2.0]
+    assert [widening(share, 4.0) for share in (0.0, 0.5, 1.0)] == [1.0, 2.5, 4.0]
+    assert widening(np.array([0.0, 0.5]), 4.0).tolist() == [1.0, 2.5]
 
 
 def test_each_fold_is_held_against_the_others() -> None:
