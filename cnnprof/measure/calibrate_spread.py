@@ -20,7 +20,7 @@ __all__ = ["network_spread"]
 Floats = npt.NDArray[np.float64]
 _MOST = (0.5, 0.5, 0.5, 2.0)  # of the exponents of kernels, time and batch, and of what disturbance adds
 _MOST_WIDER = 6.0
-_WIDER_STEPS = 21
+_WIDER_STEPS = 17
 _TELLING = 2.0  # of the logarithm of the likelihood: below that the errors say nothing
 
 
@@ -83,17 +83,17 @@ def _share(kernels_s: Floats, outside: npt.NDArray[np.bool_], network: npt.NDArr
 
 
 def _wider(missed: Floats, beyond: Floats, shrinking: Sequence[Floats]) -> float:
-    """How much wider an interval has to be where all lies outside: the likeliest, or what it is by default if the
+    """How much wider an interval has to be where all lies outside: the likeliest from the default on, or that if the
     errors don't tell."""
 
     def unlikely(wider: float) -> float:
         wide = widening(beyond, wider)
         return _powers(missed / wide, shrinking)[1] + float(np.log(wide).sum())
 
-    tried = np.linspace(1.0, _MOST_WIDER, _WIDER_STEPS)
+    tried = np.linspace(OUTSIDE_WIDER, _MOST_WIDER, _WIDER_STEPS)
     found = [unlikely(float(wider)) for wider in tried]
     best = int(np.argmin(found))
-    return float(tried[best]) if found[best] < unlikely(OUTSIDE_WIDER) - _TELLING else OUTSIDE_WIDER
+    return float(tried[best]) if found[best] < found[0] - _TELLING else OUTSIDE_WIDER
 
 
 def _powers(missed: Floats, shrinking: Sequence[Floats]) -> tuple[list[float], float]:

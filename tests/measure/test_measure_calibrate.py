@@ -151,6 +151,17 @@ def test_outside_the_range_is_flagged_and_widened(profile: CalibratedDevice) -> 
 
     assert width(outside) > 1.5 * width(inside)
     assert any("outside the calibrated range" in warning for warning in outside.warnings)
+    # By as much as the calibration found, in the share that is outside.
+    by = {
+        wider: width(predict_calibrated(graph, _with_total(profile, outside_wider=wider), batch=512))
+        for wider in (2.0, 4.0)
+    }
+    share = 1.0 - outside.inside_share
+    assert by[4.0] / by[2.0] == pytest.approx((1 + 3 * share) / (1 + share))
+
+
+def _with_total(profile: CalibratedDevice, **values: float) -> CalibratedDevice:
+    return CalibratedDevice({**profile.data, "total": {**profile.data["total"], **values}})
 
 
 def test_a_class_that_was_never_measured_is_not_zero(profile: CalibratedDevice) -> None:
