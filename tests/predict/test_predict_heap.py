@@ -92,7 +92,7 @@ def test_the_end_goes_back_to_the_system_from_64_mib_on() -> None:
 
 def test_exactly_64_mib_are_kept() -> None:
     """Tensors of powers of two: what small things use of the heap's end decides, and they use some. (RegNetY-800MF at
-    batch 16 and 128 x 128 frees so much; in most processes it causes no page fault from the second run on.)"""
+    batch 16 and 128 x 128 frees so much; in some processes it causes no page fault from the second run on.)"""
     heap = Heap()
     _filled(heap)
     given = [heap.take(size * MIB)[0] for size in (16, 24, 16, 8)]
