@@ -28,7 +28,7 @@ _BUDGETS = ("15s", "60s", "240s")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--budget", type=click.Choice(_BUDGETS), default="60s", show_default=True,
               help="Quiet time to measure; a busy host can take three times that (four, with several "
-                   "threads). Fitting comes on top. With 240s every network is measured twice.")  # fmt: skip
+                   "threads). Fitting comes on top. On a CPU 240s measures every network twice.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same networks.")
 @click.option("--name", metavar="NAME", help="The profile's name (default: processor, runner, version, threads).")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted calibration has measured.")

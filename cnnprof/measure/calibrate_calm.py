@@ -1,8 +1,8 @@
 """Which measurements of a calibration count: of a network that was measured twice, and of all networks.
 
 The same network differs from one process to the next, by 5 % (standard deviation over 40 synthetic networks, four times
-each; 3 % of those above 20 ms, 7 % of those below 8 ms), and a fit seems to miss it by so much more. Measured in two
-processes, ten networks apart, and averaged, that is less; and where one is beside a neighbour, there is the other.
+each; 3 % of those above 20 ms, 7 % of those below 8 ms), and that would count as a fit's error. Measured in two
+processes, ten networks apart, and averaged, it is less; and where one is beside a neighbour, there is the other.
 """
 
 from __future__ import annotations

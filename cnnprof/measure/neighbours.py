@@ -261,8 +261,8 @@ class WatchedClock:
 
 
 class _Least:
-    """The least that two looks in a row have found. Of some hundred thousand looks one takes an eighth less than any
-    other (the system subtracts what the host took from it too late): with that for the least, all others are busy."""
+    """The least that two looks in a row have found. Of many thousands of looks one takes an eighth less than any
+    other (why isn't known): with that for the least, all others are busy."""
 
     def __init__(self, known: float) -> None:
         self.value, self._before = known, math.inf

@@ -24,8 +24,8 @@ __all__ = ["MAPPED_FROM_BYTES", "Heap", "with_mapped"]
 # From this size on glibc maps a block, whatever went before (DEFAULT_MMAP_THRESHOLD_MAX on 64 bits) ...
 MAPPED_FROM_BYTES = 32 << 20
 # ... and the heap's end is given back from twice that; a little of it small things use, which aren't followed here.
-# Tensors of exactly so much are common: by page faults counted, ResNet-18 at batch 32 keeps it (and RegNetY-800MF at
-# 16 in some processes).
+# Activations of powers of two free exactly so much: by page faults counted, ResNet-18 at batch 32 keeps it, and
+# RegNetY-800MF at 16 in some processes, and in some runs of others.
 _TRIMMED_FROM_BYTES = 2 * MAPPED_FROM_BYTES + (128 << 10)
 _SMALL_BYTES = 64 << 10  # other requests are served from the holes among small things
 _ALIGNMENT_BYTES = 64  # of tensors: a hole has to be this much larger, what is too much stays a hole

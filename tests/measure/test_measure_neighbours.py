@@ -76,7 +76,7 @@ def test_it_moves_to_the_core_that_is_quiet() -> None:
 
 
 def test_a_look_that_is_shorter_than_any_other_makes_nobody_busy() -> None:
-    """The system may subtract what the host took too late: one look in a hundred thousand is an eighth shorter."""
+    """One look in many thousands is an eighth shorter, and the next one isn't."""
     host, glitches = Host({0: [], 1: []}), [500, 900]
     looks = iter(range(10**6))
 
