@@ -113,35 +113,55 @@ def _context() -> Any:
 
 
 def _launch_server() -> None:
-    """Ctrl-C reaches the server too: while it imports, that would end it with a traceback, so it starts deaf. (Nothing
-    happens if it runs.)"""
-    from multiprocessing import forkserver
+    """Ctrl-C reaches the server too: while it imports, that would end it with a traceback, so it starts with the signal
+    blocked, and keeps it so. (Nothing happens if it runs.)"""
+    from multiprocessing import forkserver, resource_tracker
 
+    resource_tracker.ensure_running()  # first: starting it unblocks the signal
+    with _interrupt_later():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """A Ctrl-C that comes in here counts at its end: halfway through a launch it would leave a server nobody knows."""
     if threading.current_thread() is not threading.main_thread():  # no other may say what becomes of a signal
-        forkserver.ensure_running()
+        yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
-        forkserver.ensure_running()
+        yield
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _hear() -> None:
-    """In a process that the server forked: Ctrl-C is for it again."""
+    """In a process that the server forked: Ctrl-C is for it again, and one that came since the fork ends it now.
+
+    Raises :class:`KeyboardInterrupt` then.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    _hear()
-    answer = _answer_to(function, arguments)
+    answer = _answer_to(_heard, (function, arguments))
     if answer is not None:
         with suppress(BrokenPipeError):  # whoever asked has gone: Ctrl-C ends a verify while this one measures
             sender.send(answer)
 
 
 def _answer_all(pipe: Connection) -> None:
-    _hear()
+    if _answer_to(_hear, ()) is None:
+        return
     while True:
         try:
             function, arguments = pipe.recv()
@@ -152,6 +172,11 @@ def _answer_all(pipe: Connection) -> None:
             return
         with suppress(BrokenPipeError):
             pipe.send(answer)
+
+
+def _heard(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    _hear()
+    return function(*arguments)
 
 
 def _answer_to(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any] | None:

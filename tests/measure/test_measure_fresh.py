@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+
+from cnnprof.measure import fresh
 
 _SLOW = "import time\nprint('importing', flush=True)\ntime.sleep(1.0)\nprint('imported', flush=True)\n"
 _ASKING = """
@@ -31,9 +34,11 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     "forkserver" not in multiprocessing.get_all_start_methods(), reason="processes are forked on Unix alone"
 )
+
+
 def test_an_interrupt_while_the_server_imports_ends_with_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "slow_to_import.py").write_text(_SLOW)
     (tmp_path / "asking.py").write_text(_ASKING)
@@ -47,3 +52,30 @@ def test_an_interrupt_while_the_server_imports_ends_with_no_traceback(tmp_path: 
     rest, _ = process.communicate(timeout=60)
     assert sorted(said + rest.split()) == sorted(["importing", "imported", "interrupted", "another:", "True"])
     assert process.returncode == 0
+
+
+def test_an_interrupt_at_the_moment_of_the_launch_waits_for_its_end_and_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launched = []
+
+    def launch() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        launched.append(True)
+
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", launch)
+    with pytest.raises(KeyboardInterrupt):
+        fresh._launch_server()
+    assert launched == [True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def test_an_interrupt_that_a_forked_process_could_not_hear_ends_it_without_an_answer() -> None:
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as the server it is forked from
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    fresh._answer(sender, os.getpid, ())
+    sender.close()
+    with pytest.raises(EOFError):
+        receiver.recv()
+    receiver.close()
