@@ -6,6 +6,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -75,13 +76,21 @@ def _received(answers: Connection, process: Any) -> Any:
         raise _died(process) from None
     if done:
         return value
-    kind, message, hint = value
-    raise kind(message, hint)
+    kind, message, hint, trace = value
+    raise kind(message, hint) from (_RemoteError(trace) if trace else None)
+
+
+class _RemoteError(Exception):
+    """An error's traceback in the process that it is of: ``--debug`` shows it."""
 
 
 def _died(process: Any) -> ModelError:
     process.join(timeout=5)
-    return ModelError(f"the process that measured ended with code {process.exitcode}", "it may have run out of memory")
+    killed = process.exitcode == -getattr(signal, "SIGKILL", 9)  # as the kernel does where memory is short
+    return ModelError(
+        f"the process that measured ended with code {process.exitcode}",
+        "it may have run out of memory" if killed else "run it again with --debug and report it",
+    )
 
 
 def _end(process: Any) -> None:
@@ -184,6 +193,9 @@ def _answer_to(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tupl
     try:
         return True, function(*arguments)
     except CnnprofError as error:
-        return False, (type(error), error.message, error.hint)
+        return False, (type(error), error.message, error.hint, "")
     except KeyboardInterrupt:
         return None
+    except Exception as error:  # nobody foresaw it: one line here too, and the rest for who asks
+        message = f"internal, in the process that measured: {type(error).__name__}: {error}"
+        return False, (ModelError, message, "run it again with --debug and report it", traceback.format_exc())

@@ -1,4 +1,5 @@
-"""Ctrl-C reaches every process of a terminal's group: the server that others are forked from stays, and says nothing."""
+"""Processes of their own: Ctrl-C reaches the whole terminal's group, and the server that others are forked from stays
+and says nothing; what goes wrong in one is one line here."""
 
 from __future__ import annotations
 
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from cnnprof.errors import ModelError
 from cnnprof.measure import fresh
 
 _SLOW = "import time\nprint('importing', flush=True)\ntime.sleep(1.0)\nprint('imported', flush=True)\n"
 _ASKING = """
 import os
+from cnnprof.errors import ModelError
 from cnnprof.measure import fresh
 
 
@@ -79,3 +82,16 @@ def test_an_interrupt_that_a_forked_process_could_not_hear_ends_it_without_an_an
     with pytest.raises(EOFError):
         receiver.recv()
     receiver.close()
+
+
+def test_what_nobody_foresaw_in_a_process_is_one_line_here_with_its_traceback_for_debug() -> None:
+    with pytest.raises(ModelError, match=r"internal.*ValueError: invalid literal.*--debug") as caught:
+        fresh.in_fresh_process(int, "seven")
+    assert "Traceback" in str(caught.value.__cause__) and "ValueError" in str(caught.value.__cause__)
+
+
+def test_a_process_that_was_killed_may_have_run_out_of_memory_and_one_that_left_did_not() -> None:
+    with pytest.raises(ModelError, match="out of memory"):
+        fresh.in_fresh_process(signal.raise_signal, signal.SIGKILL)
+    with pytest.raises(ModelError, match="--debug"):
+        fresh.in_fresh_process(os._exit, 3)
