@@ -134,5 +134,11 @@ def _say(document: dict[str, Any]) -> None:
             f"  layers above 1 % of the time: {layers['count']}, median error {layers['median_error']:.1%}, "
             f"top-5 recall {layers['top_5_recall']:.0%}"
         )
+        if "noise_floor" in layers:
+            floor = layers["noise_floor"]
+            click.echo(
+                f"    measured twice they differ by {floor['median_error']:.1%}, and "
+                f"{floor['top_5_recall']:.0%} of the five slowest are the same"
+            )
     same = document["coincidence"]
     click.echo(f"  {same['share']:.1%} of the {same['kernels']} convolutions and gemms also stood in the calibration")

@@ -22,9 +22,10 @@ _SHARE = 0.01  # layers above 1 % of the time are compared
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """One network: measured twice (``first_s`` and ``again_s``, None where it was once), predicted with its 90 %
-    interval, and by the baselines; ``measured_layers`` and ``predicted_layers`` are seconds by layer. ``quiet`` is the
-    noise verdict, ``contention`` by how much longer copying took than when calibrated. ``features`` of a layer is
-    whatever explains its time; it's written down for the worst ones."""
+    interval, and by the baselines; ``measured_layers`` and ``predicted_layers`` are seconds by layer, ``layer_looks``
+    the former's two measurements where there are two. ``quiet`` is the noise verdict, ``contention`` by how much longer
+    copying took than when calibrated. ``features`` of a layer is whatever explains its time; it's written down for the
+    worst ones."""
 
     model: str
     measured_s: float
@@ -40,6 +41,7 @@ class Compared:
     baselines: Mapping[str, float] = field(default_factory=dict)
     measured_layers: Mapping[str, float] = field(default_factory=dict)
     predicted_layers: Mapping[str, float] = field(default_factory=dict)
+    layer_looks: tuple[Mapping[str, float], Mapping[str, float]] | None = None
     classes: Mapping[str, str] = field(default_factory=dict)
     features: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     inside_share: float = 1.0
@@ -145,7 +147,6 @@ def shares(seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 def _layers(rows: Sequence[Compared]) -> dict[str, Any]:
-    errors: list[float] = []
     by_class: dict[str, list[float]] = {}
     recalls: list[float] = []
     worst: list[tuple[float, dict[str, Any]]] = []
@@ -153,30 +154,27 @@ def _layers(rows: Sequence[Compared]) -> dict[str, Any]:
         measured, predicted = shares(row.measured_layers), shares(row.predicted_layers)
         if not measured:
             continue
-        for name, share in measured.items():
-            if share < _SHARE:
-                continue
-            error = predicted.get(name, 0.0) / share - 1.0
-            errors.append(abs(error))
+        for name, error in _share_errors(measured, predicted).items():
             by_class.setdefault(row.classes.get(name, "other"), []).append(error)
             facts = {
                 "model": row.model,
                 "layer": name,
                 "class": row.classes.get(name, "other"),
-                "measured_share": share,
+                "measured_share": measured[name],
                 "predicted_share": predicted.get(name, 0.0),
             }
             if name in row.features:
                 facts["features"] = dict(row.features[name])
-            worst.append((share * abs(error), facts))
+            worst.append((measured[name] * abs(error), facts))
         recalls.append(_recall(measured, predicted))
-    if not errors:
+    if not worst:
         return {}
     worst.sort(key=lambda item: -item[0])
     return {
-        "count": len(errors),
-        "median_error": statistics.median(errors),
+        "count": len(worst),
+        "median_error": statistics.median(abs(error) for errors in by_class.values() for error in errors),
         "top_5_recall": statistics.fmean(recalls),  # exact: of 95 % nothing is lost to rounding
+        **_between_looks(rows),
         "by_class": {
             name: {
                 "count": len(values),
@@ -186,6 +184,26 @@ def _layers(rows: Sequence[Compared]) -> dict[str, Any]:
             for name, values in sorted(by_class.items())
         },
         "worst": [row for _, row in worst[:20]],
+    }
+
+
+def _share_errors(measured: Mapping[str, float], others: Mapping[str, float]) -> dict[str, float]:
+    """other / measured − 1 of each layer above 1 % of the time."""
+    return {name: others.get(name, 0.0) / share - 1.0 for name, share in measured.items() if share >= _SHARE}
+
+
+def _between_looks(rows: Sequence[Compared]) -> dict[str, Any]:
+    """The layers' noise floor: what one measurement would be off by if it were taken for a prediction of the other."""
+    looks = [(shares(row.layer_looks[0]), shares(row.layer_looks[1])) for row in rows if row.layer_looks is not None]
+    errors = [abs(error) for first, again in looks for error in _share_errors(first, again).values()]
+    if not errors:
+        return {}
+    return {
+        "noise_floor": {
+            "median_error": statistics.median(errors),
+            "top_5_recall": statistics.fmean(_recall(first, again) for first, again in looks),
+            "models": len(looks),
+        }
     }
 
 

@@ -110,12 +110,11 @@ class _Run:
         self._measured[name] = self._take(own)
 
     def _second(self, name: str) -> None:
-        found = self._take(replace(self._source(name), plan=self._plans.again, layers=False))
-        first = self._measured[name]
-        if first.noise.quiet:
+        found = self._take(replace(self._source(name), plan=self._plans.again))
+        if self._measured[name].noise.quiet:
             self._again[name] = found
         elif found.noise.quiet:
-            self._measured[name] = replace(found, attribution=first.attribution)
+            self._measured[name] = found
 
     def _patiently(self, name: str) -> None:
         patient = replace(self._source(name), plan=self._plans.patient, patience_s=_LONG_PATIENCE_S)
@@ -187,11 +186,8 @@ def _restlessness(found: Measurement) -> float:
 def compared(
     name: str, prediction: Prediction, measured: Measurement, again: Measurement | None, device: CalibratedDevice
 ) -> Compared:
-    """A network's row; measured twice in quiet, the middle (in logarithms) is its latency. On a GPU that the host
-    feeds a layer's prediction has its wait in it, its measurement is its kernels' time: they aren't compared there
-    (they are where a CUDA graph runs)."""
-    fed = device.kind == "gpu" and not device.runner.endswith(GRAPH)
-    layers = {} if measured.attribution is None or fed else dict(measured.attribution.seconds)
+    """A network's row; measured twice in quiet, the middle (in logarithms) is its latency, and its layers' times are
+    the means."""
     roof = device.data["roof"]
     flops = sum(layer.flops_per_s * layer.time.latency_s for layer in prediction.layers)
     moved = sum(
@@ -200,6 +196,8 @@ def compared(
     first_s = measured.statistics.latency_s
     again_s = None if again is None else again.statistics.latency_s
     both = again is not None and again.noise.quiet and measured.noise.quiet
+    layers = _layers_of(measured, device)
+    others = _layers_of(again, device) if both and again is not None else {}
     return Compared(
         model=name,
         measured_s=(first_s * again_s) ** 0.5 if both and again_s is not None else first_s,
@@ -216,7 +214,8 @@ def compared(
             "flops_at_peak": flops / float(roof["flops_per_s"]),
             "roofline_at_peaks": flops / float(roof["flops_per_s"]) + moved / float(roof["bytes_per_s"]),
         },
-        measured_layers=layers,
+        measured_layers={name: (layers[name] + others.get(name, layers[name])) / 2 for name in layers},
+        layer_looks=(layers, others) if layers and others else None,
         predicted_layers={layer.name: layer.time.latency_s for layer in prediction.layers},
         classes={layer.name: layer.cls for layer in prediction.layers},
         features={
@@ -225,6 +224,13 @@ def compared(
         },
         inside_share=prediction.inside_share,
     )
+
+
+def _layers_of(measured: Measurement, device: CalibratedDevice) -> dict[str, float]:
+    """Seconds by layer. On a GPU that the host feeds a layer's prediction has its wait in it, its measurement is its
+    kernels' time: there are none to compare there (there are where a CUDA graph runs)."""
+    fed = device.kind == "gpu" and not device.runner.endswith(GRAPH)
+    return {} if measured.attribution is None or fed else dict(measured.attribution.seconds)
 
 
 def coincidence(models: Sequence[str], device: CalibratedDevice, inputs: Sequence[InputSpec]) -> dict[str, float]:

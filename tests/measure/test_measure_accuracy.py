@@ -87,6 +87,18 @@ def test_top_five_recall() -> None:
     assert made["top_5_recall"] == pytest.approx(0.8)
 
 
+def test_the_layers_noise_floor_is_what_two_measurements_differ_by() -> None:
+    first = {f"l{i}": 10.0 - i for i in range(8)}  # of 52 in all
+    again = {**first, "l4": 4.0, "l5": 6.0}  # two change places, of 51 in all
+    looks = {"measured_layers": first, "layer_looks": (first, again)}
+    made = report([row("a", 1.0, 1.0, **looks), row("b", 1.0, 1.0, measured_layers=first)], {})["layers"]
+    apart = sorted([52 / 51 - 1] * 6 + [1 - (4 / 51) / (6 / 52), (6 / 51) / (5 / 52) - 1])
+    assert made["noise_floor"] == {
+        "median_error": pytest.approx((apart[3] + apart[4]) / 2), "top_5_recall": pytest.approx(0.8), "models": 1,
+    }  # fmt: skip
+    assert "noise_floor" not in report([row("b", 1.0, 1.0, measured_layers=first)], {})["layers"]
+
+
 def test_spearman_against_scipy() -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
@@ -149,7 +161,7 @@ def files(tmp_path: Path) -> list[str]:
     return paths
 
 
-def measurement(latency_s: float, *, steal: float = 0.0) -> Measurement:
+def measurement(latency_s: float, *, steal: float = 0.0, layers: dict[str, float] | None = None) -> Measurement:
     """What a runner would have found on a fake clock."""
     clock = FakeClock()
 
@@ -165,7 +177,7 @@ def measurement(latency_s: float, *, steal: float = 0.0) -> Measurement:
             clock.steal += steal
 
         def layer_times(self, passes: int, ready: object) -> LayerTimes:
-            return LayerTimes(seconds={}, total_s=latency_s)
+            return LayerTimes(seconds=layers or {}, total_s=latency_s)
 
     builder = GraphBuilder(ModelSource("net", "net", "onnx"))
     builder.add_tensor(Tensor("x", (1, 4), role=Role.INPUT))
@@ -173,19 +185,23 @@ def measurement(latency_s: float, *, steal: float = 0.0) -> Measurement:
     return measure(Fixed(), builder.build(["x"], ["y"]), plan=Plan(visits=3, samples=3, seconds=0.0, warm_up_runs=3))
 
 
-def test_two_rounds_the_second_backwards_without_layers(calibrated: CalibratedDevice, files: list[str]) -> None:
+def test_two_rounds_the_second_backwards(calibrated: CalibratedDevice, files: list[str]) -> None:
     visits: list[Visit] = []
 
     def take(visit: Visit) -> Measurement:
         visits.append(visit)
-        return measurement(0.010 if len(visits) <= 2 else 0.0105)
+        if len(visits) <= 2:
+            return measurement(0.010, layers={"r": 0.004, "s": 0.004})
+        return measurement(0.0105, layers={"r": 0.002, "s": 0.006})
 
     made = verify(calibrated, files, measure_one=take)
     assert [visit.reference for visit in visits] == [files[0], files[1], files[1], files[0]]
-    assert [visit.layers for visit in visits] == [True, True, False, False]
+    assert all(visit.layers for visit in visits)  # in either round: a layer's time is the mean
     assert {(visit.runner, visit.on, visit.threads) for visit in visits} == {("onnxruntime", "cpu", 1)}
     assert made["noise_floor"]["median"] == pytest.approx(0.05) and made["failed"] == {}
     assert [r["measured_s"] for r in made["models"]] == [pytest.approx((0.010 * 0.0105) ** 0.5)] * 2
+    assert {(r["layer"], r["measured_share"]) for r in made["layers"]["worst"]} == {("r", 0.375), ("s", 0.625)}
+    assert made["layers"]["noise_floor"]["median_error"] == pytest.approx(0.5)
 
 
 def test_noisy_ones_are_measured_again_and_the_quiet_run_kept(calibrated: CalibratedDevice, files: list[str]) -> None:

@@ -52,6 +52,8 @@ def test_figures_meet_or_miss_their_targets() -> None:
     assert rows["top_5_recall"].value == 1.0 and rows["top_5_recall"].met is True
     assert rows["median"].met is None and rows["noise_floor"].value == pytest.approx(0.02)
     assert rows["error_over_noise"].value == pytest.approx(0.06 / 0.02)
+    assert rows["layers_noise_floor"].value == pytest.approx((0.003 / 0.6 + 0.003 / 0.4) / 2)
+    assert rows["top_5_noise_floor"].value == 1.0 and rows["top_5_noise_floor"].met is None
     assert (view.met, view.targets) == (2, 8)
     assert view.baselines == ("flops_at_peak", "roofline_at_peaks")
     assert rows["mean"].baselines == (pytest.approx(0.5), pytest.approx(0.25)) and rows["coverage_90"].baselines == (

@@ -84,7 +84,7 @@ def figures(record: Mapping[str, Any], baselines: Sequence[str]) -> tuple[Figure
     rows = [("models", "count", errors.get("models"), ())]
     rows += [(key, unit, errors.get(key), tuple(other.get(key) for other in others)) for key, unit in _ERRORS]
     intervals, layers = record.get("intervals") or {}, record.get("layers") or {}
-    floor = record.get("noise_floor") or {}
+    floor, layers_floor = record.get("noise_floor") or {}, layers.get("noise_floor") or {}
     rows += [
         ("coverage_90", "share", intervals.get("coverage_90"), ()),
         ("median_half_width", "share", intervals.get("median_half_width"), ()),
@@ -92,6 +92,8 @@ def figures(record: Mapping[str, Any], baselines: Sequence[str]) -> tuple[Figure
         ("top_5_recall", "share", layers.get("top_5_recall"), ()),
         ("noise_floor", "share", floor.get("median"), ()),
         ("error_over_noise", "times", record.get("error_over_noise"), ()),
+        ("layers_noise_floor", "share", layers_floor.get("median_error"), ()),
+        ("top_5_noise_floor", "share", layers_floor.get("top_5_recall"), ()),
     ]
     return tuple(
         Figure(
