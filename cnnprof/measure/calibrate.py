@@ -29,6 +29,7 @@ from cnnprof.measure.hardware import hardware, installed
 from cnnprof.measure.neighbours import WatchedClock, watched
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.session import fixed_work
+from cnnprof.measure.side_by_side import workers_here
 
 __all__ = ["Calibration", "calibrate", "profile_name", "summary"]
 
@@ -114,7 +115,7 @@ def calibrate(
     if before is not None:
         drift = max(drift, before.drift(suite.pace.usual_s))
         mapped, budget_s, noise = before.mapped_s_per_byte(mapped), budget_s + before.budget_s, before.noise(noise)
-    fit = fit or partial(fit_profile, style_of=partial(suite_style, runner))
+    fit = fit or partial(fit_profile, style_of=partial(suite_style, runner), workers=workers_here())
     fitted = fit(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
         {

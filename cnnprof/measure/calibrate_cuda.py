@@ -32,6 +32,7 @@ from cnnprof.measure.cuda_networks import CudaNetworks, kernels_apart
 from cnnprof.measure.cuda_torch import TorchCuda, anchor_on
 from cnnprof.measure.queue_fit import check_host_times, fit_queue, queue_errors
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
+from cnnprof.measure.side_by_side import workers_here
 from cnnprof.predict.queue import in_queue
 from cnnprof.predict.spread import effective_kernels, spread_of
 
@@ -108,8 +109,9 @@ class _Fits:
 
     def __call__(self, samples: Sequence[NetSample], *, seed: int, mapped_s_per_byte: float) -> dict[str, Any]:
         fit = partial(
-            fit_profile, seed=seed, mapped_s_per_byte=mapped_s_per_byte, style_of=partial(suite_style, "torch")
-        )
+            fit_profile, seed=seed, mapped_s_per_byte=mapped_s_per_byte, style_of=partial(suite_style, "torch"),
+            workers=workers_here(),
+        )  # fmt: skip
         try:
             self.of_graphs = fit(self._networks.graphs)
         except CnnprofError:

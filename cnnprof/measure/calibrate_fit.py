@@ -14,6 +14,7 @@ from cnnprof.measure.calibrate_spread import network_spread
 from cnnprof.measure.calibrate_total import fit_whole, totals_s
 from cnnprof.measure.calibrate_trees import TREES_FROM, forests_of, held_out
 from cnnprof.measure.samples import NetSample, calm_level_s
+from cnnprof.measure.side_by_side import Each, side_by_side
 from cnnprof.predict.features import KERNEL_MODEL, apart_s, row_of
 from cnnprof.predict.kernels import Kernel
 from cnnprof.predict.ranges import beyond_others, box_of
@@ -31,6 +32,7 @@ _VARIES = 1.1
 _MOST_LEVELS = (0.5, 0.3)  # of the exponents of contention and of disturbance
 _TELLING = 0.02  # of the tenth that a step takes from a kernel, what has to show
 _MOST_STEPS = 5.0  # half of the time
+_MANY = 3000  # kernels, from which on several processes are worth their start
 _BATCHES = 5  # folds, by network, for residuals that no fit has seen
 GATES = {"coherence": (0.97, 1.03), "samples": (_LEAST, None), "disturbed": (None, 0.8), "drift": (None, 0.05)}
 
@@ -41,8 +43,10 @@ def fit_profile(
     seed: int,
     mapped_s_per_byte: float = 0.0,
     style_of: Callable[[int], str] | None = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
-    """``classes``, ``total``, ``range`` and ``roof`` of a profile. Deterministic for a ``seed``.
+    """``classes``, ``total``, ``range`` and ``roof`` of a profile. Deterministic for a ``seed``, in one process or in
+    several ``workers``.
 
     ``mapped_s_per_byte``: what memory costs that the system maps anew; it is no part of the classes' fits, nor is what
     a fused activation costs that goes over its result once more. Where the samples say how contended the cache was
@@ -61,9 +65,20 @@ def fit_profile(
             f"calibration: {len(samples)} networks measured, at least {2 * _BATCHES} are needed",
             "go on with cnnprof calibrate --resume, or give a larger --budget",
         )
-    samples, level = _at_one_level(samples, seed)
+    with side_by_side(workers if sum(len(sample.kernels) for sample in samples) >= _MANY else 1) as each:
+        return _fitted(samples, seed, mapped_s_per_byte, style_of, each)
+
+
+def _fitted(
+    samples: Sequence[NetSample],
+    seed: int,
+    mapped_s_per_byte: float,
+    style_of: Callable[[int], str] | None,
+    each: Each,
+) -> dict[str, Any]:
+    samples, level = _at_one_level(samples, seed, each)
     kernels, measured, network = _flat(samples)
-    passed_s_per_byte = _passed_s_per_byte(kernels, measured, network, seed)
+    passed_s_per_byte = _passed_s_per_byte(kernels, measured, network, seed, each)
     by_byte = {"mapped_s_per_byte": mapped_s_per_byte, "passed_s_per_byte": passed_s_per_byte}
     apart = np.array([apart_s(kernel, by_byte) for kernel in kernels])
     seconds = np.maximum(measured - apart, 0.1 * measured)
@@ -71,18 +86,18 @@ def fit_profile(
     whole = fit_whole(samples)
     classes: dict[str, Any] = {}
     unseen = np.zeros(len(kernels))
-    for key, where in groups.items():
-        own = [kernels[i] for i in where]
-        fit, predicted = _class_fit(own, seconds[where], network[where], seed)
+    own = {key: [kernels[i] for i in where] for key, where in groups.items()}
+    fits = each(_class_fit, [(own[key], seconds[where], network[where], seed) for key, where in groups.items()])
+    for (key, where), (fit, predicted) in zip(groups.items(), fits, strict=True):
         classes[key] = fit
-        exact = np.array([kernels[i].key == key for i in where])
+        exact = np.array([kernel.key == key for kernel in own[key]])
         unseen[where[exact]] = predicted[exact]
     missing = unseen == 0.0
     unseen[missing] = seconds[missing]
     ways = [(unseen + apart, _by_minutes(network))]
     if style_of is not None:
         styles = np.unique([style_of(sample.network) for sample in samples], return_inverse=True)[1]
-        ways.append((_guess(kernels, seconds, styles[network], seed, quick=False) + apart, styles[network]))
+        ways.append((_guess(kernels, seconds, styles[network], seed, each, quick=False) + apart, styles[network]))
     unseen_s = [(guess, _outside(kernels, groups, fold)) for guess, fold in ways]
     return {
         "kernel_model": KERNEL_MODEL,
@@ -100,7 +115,7 @@ def fit_profile(
     }
 
 
-def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[NetSample], dict[str, float]]:
+def _at_one_level(samples: Sequence[NetSample], seed: int, each: Each) -> tuple[Sequence[NetSample], dict[str, float]]:
     """The samples as if the cache had been calm around all (:func:`~cnnprof.measure.samples.calm_level_s`), and nobody
     been at work beside the core; and the exponents of both. (At whatever level the cache usually was at, three
     calibrations of one machine were 5 % apart.)
@@ -115,7 +130,7 @@ def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[Net
     if streams.min() <= 0.0 or not any(varying):
         return samples, {"contention_exponent": 0.0, "disturbance": 0.0}
     kernels, seconds, network = _flat(samples)
-    guess = _guess(kernels, seconds, network % 2, seed)
+    guess = _guess(kernels, seconds, network % 2, seed, each)
     totals = np.array([sample.total_s for sample in samples])
     missed = np.log(totals / totals_s(fit_whole(samples), guess, network, samples))
     away = np.abs(missed - np.median(missed))
@@ -131,24 +146,33 @@ def _at_one_level(samples: Sequence[NetSample], seed: int) -> tuple[Sequence[Net
 
 
 def _guess(
-    kernels: Sequence[Kernel], seconds: Floats, fold: npt.NDArray[np.int64], seed: int, among: Sequence[str] = (),
-    *, quick: bool = True,
+    kernels: Sequence[Kernel], seconds: Floats, fold: npt.NDArray[np.int64], seed: int, each: Each,
+    among: Sequence[str] = (), *, quick: bool = True,
 ) -> Floats:  # fmt: skip
     """Each kernel's seconds by a (``quick``) fit that hadn't seen its ``fold``; of the groups ``among``, or of all."""
     guess = seconds.copy()
+    asked = {}
     for key, where in _groups(kernels).items():
         exact = np.array([kernels[i].key == key for i in where])
-        if not exact.any() or (among and key not in among):
-            continue
-        own = [kernels[i] for i in where]
-        base = _rooflines(own, _rates(own, seconds[where]))
-        rows = np.array([row_of(kernel) for kernel in own])
-        held = held_out(rows, np.log(np.maximum(seconds[where], 1e-9) / base), fold[where], seed, quick=quick)
-        guess[where[exact]] = (base * np.exp(held))[exact]
+        if exact.any() and (not among or key in among):
+            asked[key] = (where, exact)
+    calls = [([kernels[i] for i in where], seconds[where], fold[where], seed, quick) for where, _ in asked.values()]
+    for (where, exact), held_s in zip(asked.values(), each(_held_out_s, calls), strict=True):
+        guess[where[exact]] = held_s[exact]
     return guess
 
 
-def _passed_s_per_byte(kernels: Sequence[Kernel], seconds: Floats, network: npt.NDArray[np.int64], seed: int) -> float:
+def _held_out_s(
+    kernels: Sequence[Kernel], seconds: Floats, fold: npt.NDArray[np.int64], seed: int, quick: bool
+) -> Floats:
+    base = _rooflines(kernels, _rates(kernels, seconds))
+    rows = np.array([row_of(kernel) for kernel in kernels])
+    return base * np.exp(held_out(rows, np.log(np.maximum(seconds, 1e-9) / base), fold, seed, quick=quick))
+
+
+def _passed_s_per_byte(
+    kernels: Sequence[Kernel], seconds: Floats, network: npt.NDArray[np.int64], seed: int, each: Each
+) -> float:
     """Seconds a byte of what an activation goes over once more: with so much taken out, kernels that do so are neither
     slower nor faster than a fit of all says. A straight line through none and a tenth of their time finds it."""
     passed = np.array([kernel.bytes_passed for kernel in kernels])
@@ -160,7 +184,7 @@ def _passed_s_per_byte(kernels: Sequence[Kernel], seconds: Floats, network: npt.
 
     def slower(per_byte: float) -> float:
         rest = np.maximum(seconds - per_byte * passed, 0.1 * seconds)
-        guess = _guess(kernels, rest, network % 2, seed, keys)
+        guess = _guess(kernels, rest, network % 2, seed, each, keys)
         return float(np.mean(np.log(rest[where] / guess[where])))
 
     without, within = slower(0.0), slower(step)

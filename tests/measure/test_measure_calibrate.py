@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from cnnprof.devices.calibrated import CalibratedDevice
 from cnnprof.errors import DeviceError, SchemaError, UsageError
 from cnnprof.measure.calibrate import calibrate, profile_name
 from cnnprof.measure.calibrate_fit import fit_profile, gates_of
+from cnnprof.measure.calibrate_suite import suite_style
 from cnnprof.measure.samples import NetSample, from_csv, to_csv
 from cnnprof.measure.synthetic import STYLES, synthetic_network
 from cnnprof.predict.calibrated import kernel_times, predict_calibrated
@@ -173,6 +175,15 @@ def test_a_class_that_was_never_measured_is_not_zero(profile: CalibratedDevice) 
 def test_same_seed_same_profile(samples: list[NetSample]) -> None:
     few = samples[:11]
     assert fit_profile(few, seed=1) == fit_profile(few, seed=1)
+
+
+def test_fitted_in_several_processes_it_is_the_same_profile(
+    samples: list[NetSample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, styles = samples[:11], partial(suite_style, "torch")
+    alone = fit_profile(few, seed=1, style_of=styles)
+    monkeypatch.setattr("cnnprof.measure.calibrate_fit._MANY", 0)
+    assert fit_profile(few, seed=1, style_of=styles, workers=2) == alone
 
 
 def test_two_calibrations_agree_within_their_stated_error() -> None:
