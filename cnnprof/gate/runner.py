@@ -19,6 +19,7 @@ from pathlib import Path
 from cnnprof.errors import CnnprofError, ModelError
 from cnnprof.gate.cache import ProfileCache
 from cnnprof.gate.job import Job, cache_key
+from cnnprof.measure.hardware import usable_cores
 from cnnprof.profile import Profile
 
 __all__ = ["Progress", "Result", "run_jobs"]
@@ -78,7 +79,7 @@ def run_jobs(
         else:
             waiting.put(job)
             count += 1
-    workers = min(count, processes or _cores())
+    workers = min(count, processes or usable_cores())
     stop = threading.Event()
     arguments = (waiting, keys, cache, timeout_s, finish, stop)
     threads = [threading.Thread(target=_serve, args=arguments, daemon=True) for _ in range(workers)]
@@ -192,9 +193,3 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -88,7 +88,7 @@ def _died(process: Any) -> ModelError:
     process.join(timeout=5)
     killed = process.exitcode == -getattr(signal, "SIGKILL", 9)  # as the kernel does where memory is short
     return ModelError(
-        f"the process that measured ended with code {process.exitcode}",
+        f"a helper process ended with code {process.exitcode}",
         "it may have run out of memory" if killed else "run it again with --debug and report it",
     )
 
@@ -197,5 +197,5 @@ def _answer_to(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tupl
     except KeyboardInterrupt:
         return None
     except Exception as error:  # nobody foresaw it: one line here too, and the rest for who asks
-        message = f"internal, in the process that measured: {type(error).__name__}: {error}"
+        message = f"internal, in a helper process: {type(error).__name__}: {error}"
         return False, (ModelError, message, "run it again with --debug and report it", traceback.format_exc())

@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["hardware", "installed", "memory_available_bytes", "processor"]
+__all__ = ["hardware", "installed", "memory_available_bytes", "processor", "usable_cores"]
 
 
 def processor() -> str:
@@ -19,6 +19,13 @@ def processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine() or "unknown processor"
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def hardware() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -10,8 +9,9 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 from cnnprof.measure.fresh import Call, in_standing_process
+from cnnprof.measure.hardware import usable_cores
 
-__all__ = ["Each", "one_by_one", "side_by_side", "workers_here"]
+__all__ = ["Each", "side_by_side", "workers_here"]
 
 _MOST = 8  # a process each loads its libraries anew, and nothing fitted has so many large parts
 
@@ -24,11 +24,10 @@ class Each(Protocol):
 
 def workers_here() -> int:
     """As many as this process may use cores, up to eight."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST, cores)
+    return min(_MOST, usable_cores())
 
 
-def one_by_one(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+def _one_by_one(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     """In this process."""
     return [function(*arguments) for arguments in calls]
 
@@ -40,7 +39,7 @@ def side_by_side(workers: int) -> Iterator[Each]:
     Errors are those of :func:`~cnnprof.measure.fresh.in_fresh_process`; the first ends it, and what hadn't begun isn't.
     """
     if workers < 2:
-        yield one_by_one
+        yield _one_by_one
         return
     with ExitStack() as stack:
         idle: SimpleQueue[Call] = SimpleQueue()

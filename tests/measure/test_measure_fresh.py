@@ -19,7 +19,6 @@ from cnnprof.measure import fresh
 _SLOW = "import time\nprint('importing', flush=True)\ntime.sleep(1.0)\nprint('imported', flush=True)\n"
 _ASKING = """
 import os
-from cnnprof.errors import ModelError
 from cnnprof.measure import fresh
 
 
