@@ -137,8 +137,8 @@ def _say(document: dict[str, Any]) -> None:
         if "noise_floor" in layers:
             floor = layers["noise_floor"]
             click.echo(
-                f"    measured twice they differ by {floor['median_error']:.1%}, and "
-                f"{floor['top_5_recall']:.0%} of the five slowest are the same"
+                f"    measured twice: {floor['median_error']:.1%} apart, "
+                f"{floor['top_5_recall']:.0%} of the five slowest the same"
             )
     same = document["coincidence"]
     click.echo(f"  {same['share']:.1%} of the {same['kernels']} convolutions and gemms also stood in the calibration")
