@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ from cnnprof.measure import fresh
 _SLOW = "import time\nprint('importing', flush=True)\ntime.sleep(1.0)\nprint('imported', flush=True)\n"
 _ASKING = """
 import os
+import signal
 from cnnprof.measure import fresh
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     fresh._IMPORTED = ("slow_to_import",)
     try:
         fresh.start_server()
@@ -39,6 +42,14 @@ if __name__ == "__main__":
 pytestmark = pytest.mark.skipif(
     "forkserver" not in multiprocessing.get_all_start_methods(), reason="processes are forked on Unix alone"
 )
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Where the tests run in a shell's background, Ctrl-C is ignored from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_while_the_server_imports_ends_with_no_traceback(tmp_path: Path) -> None:
