@@ -115,11 +115,11 @@ def _say(document: dict[str, Any]) -> None:
     if "errors" not in document:
         click.echo("no verdict: the machine was too noisy throughout")
         return
+    click.echo(f"  {'':18}{'mean':>7}{'median':>8}{'within 10 %':>13}{'worst':>7}{'bias':>8}{'rank':>8}")
     for label, errors in (("prediction", document["errors"]), *document["baselines"].items()):
         click.echo(
-            f"  {label:18} mean {errors['mean']:.1%}, median {errors['median']:.1%}, "
-            f"within 10 %: {errors['within_10']:.0%}, "
-            f"worst {errors['worst']:.0%}, bias {errors['bias']:+.1%}, rank {errors['rank_correlation']:.4f}"
+            f"  {label:18}{errors['mean']:>7.1%}{errors['median']:>8.1%}{errors['within_10']:>13.0%}"
+            f"{errors['worst']:>7.0%}{errors['bias']:>+8.1%}{errors['rank_correlation']:>8.4f}"
         )
     intervals = document["intervals"]
     click.echo(

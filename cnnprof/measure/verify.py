@@ -23,7 +23,7 @@ from cnnprof.frontends.inputs import InputSpec, parse_input
 from cnnprof.frontends.sources import is_torch_reference, load_graph
 from cnnprof.measure.accuracy import Compared, report
 from cnnprof.measure.measurement import Measurement
-from cnnprof.measure.verify_visit import GRAPH, Visit, measure_apart, plans_for, visit_of
+from cnnprof.measure.verify_visit import Visit, compares_layers, measure_apart, plans_for, visit_of
 from cnnprof.predict.front import predict
 from cnnprof.predict.lower import lower
 from cnnprof.predict.prediction import Prediction
@@ -227,10 +227,8 @@ def compared(
 
 
 def _layers_of(measured: Measurement, device: CalibratedDevice) -> dict[str, float]:
-    """Seconds by layer. On a GPU that the host feeds a layer's prediction has its wait in it, its measurement is its
-    kernels' time: there are none to compare there (there are where a CUDA graph runs)."""
-    fed = device.kind == "gpu" and not device.runner.endswith(GRAPH)
-    return {} if measured.attribution is None or fed else dict(measured.attribution.seconds)
+    """Seconds by layer, where there are any to compare."""
+    return dict(measured.attribution.seconds) if measured.attribution is not None and compares_layers(device) else {}
 
 
 def coincidence(models: Sequence[str], device: CalibratedDevice, inputs: Sequence[InputSpec]) -> dict[str, float]:

@@ -14,7 +14,17 @@ from cnnprof.measure.neighbours import PATIENCE_S, QuietLevels
 from cnnprof.measure.run import anchor_for, measure, runner_for
 from cnnprof.measure.session import Plan
 
-__all__ = ["GRAPH", "Plans", "Visit", "measure_apart", "measure_visit", "plans_for", "quiet_levels", "visit_of"]
+__all__ = [
+    "GRAPH",
+    "Plans",
+    "Visit",
+    "compares_layers",
+    "measure_apart",
+    "measure_visit",
+    "plans_for",
+    "quiet_levels",
+    "visit_of",
+]
 
 GRAPH = "-cuda-graph"  # ends the name of a runner that runs what was captured
 
@@ -68,9 +78,15 @@ def visit_of(
     on = "cuda" if device.kind == "gpu" else "cpu"
     return Visit(
         reference="", runner=device.runner, on=on, threads=device.threads or 1,
-        plan=plans_for(on).first, layers=True, inputs=tuple(inputs), batch=batch, anchor=anchor,
+        plan=plans_for(on).first, layers=compares_layers(device), inputs=tuple(inputs), batch=batch, anchor=anchor,
         quiet=quiet_levels(device),
     )  # fmt: skip
+
+
+def compares_layers(device: CalibratedDevice) -> bool:
+    """Whether layers are predicted as they are measured. On a GPU that the host feeds a layer's prediction has its wait
+    in it, its measurement is its kernels' time: there are none to compare there (there are where a CUDA graph runs)."""
+    return device.kind != "gpu" or device.runner.endswith(GRAPH)
 
 
 def plans_for(on: str) -> Plans:

@@ -5,12 +5,12 @@ Pages are made in parallel processes; each file is a pure function of the zoo, t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from cnnprof.measure.hardware import usable_cores
 from cnnprof.profile import Profile
 from cnnprof.render.accuracy_html import AccuracyLink, accuracy_link, accuracy_page
 from cnnprof.render.assets import script, style
@@ -53,7 +53,7 @@ def gallery(
     pages_of_records, links = accuracy_files(records or {})
     files = {"report.css": style(), "report.js": script(), **pages_of_records}
     profiles = []
-    workers = max(1, min(jobs or os.cpu_count() or 1, len(names)))
+    workers = max(1, min(jobs or usable_cores(), len(names)))
     # Spawned, not forked: torch's and the chart converter's threads don't survive a fork.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for name, (text, made) in zip(names, pool.map(_make, names), strict=True):

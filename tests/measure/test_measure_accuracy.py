@@ -30,7 +30,7 @@ from cnnprof.measure.session import Plan
 from cnnprof.measure.synthetic import synthetic_network
 from cnnprof.measure.synthetic_onnx import random_weights, synthetic_model
 from cnnprof.measure.verify import case_of, verify
-from cnnprof.measure.verify_visit import Visit, measure_visit
+from cnnprof.measure.verify_visit import Visit, measure_visit, visit_of
 from cnnprof.predict.kernels import CLASSES
 
 
@@ -202,6 +202,16 @@ def test_two_rounds_the_second_backwards(calibrated: CalibratedDevice, files: li
     assert [r["measured_s"] for r in made["models"]] == [pytest.approx((0.010 * 0.0105) ** 0.5)] * 2
     assert {(r["layer"], r["measured_share"]) for r in made["layers"]["worst"]} == {("r", 0.375), ("s", 0.625)}
     assert made["layers"]["noise_floor"]["median_error"] == pytest.approx(0.5)
+
+
+def test_layers_are_measured_where_they_can_be_compared(calibrated: CalibratedDevice) -> None:
+    """What a GPU's kernel waits for its host is in the prediction of an eager layer and not in its measurement."""
+
+    def of(kind: str, runner: str) -> bool:
+        return visit_of(CalibratedDevice({**calibrated.data, "kind": kind, "runner": runner}), (), None, None).layers
+
+    assert of("cpu", "torch") and of("cpu", "onnxruntime") and of("gpu", "torch-cuda-graph")
+    assert not of("gpu", "torch")
 
 
 def test_noisy_ones_are_measured_again_and_the_quiet_run_kept(calibrated: CalibratedDevice, files: list[str]) -> None:
