@@ -14,6 +14,7 @@ __all__ = ["TREES_FROM", "forests_of", "held_out"]
 Floats = npt.NDArray[np.float64]
 TREES_FROM = 40  # below this many samples a class has its roofline alone
 _BAGGED = 24
+_MANY = 1000  # samples, from which on more and deeper boosted trees find more than noise
 
 
 def held_out(rows: Floats, residual: Floats, fold: npt.NDArray[np.int64], seed: int, *, quick: bool = False) -> Floats:
@@ -39,9 +40,10 @@ def forests_of(rows: Floats, residual: Floats, seed: int, *, quick: bool = False
 def _fitted(rows: Floats, residual: Floats, seed: int, *, quick: bool) -> list[dict[str, Any]]:
     from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 
+    many = len(residual) >= _MANY and not quick
     boosted = GradientBoostingRegressor(
-        n_estimators=40 if quick else 120,
-        max_depth=4,
+        n_estimators=40 if quick else 300 if many else 120,
+        max_depth=5 if many else 4,
         learning_rate=0.07,
         subsample=0.7,
         min_samples_leaf=3,

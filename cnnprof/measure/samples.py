@@ -18,10 +18,11 @@ __all__ = ["NetSample", "calm_level_s", "from_csv", "quiet_level_s", "to_csv"]
 _KERNEL_FIELDS = tuple(f.name for f in fields(Kernel) if f.name not in ("name", "ops", "known"))
 _TYPES = {f.name: str(f.type) for f in fields(Kernel)}
 _READ: Mapping[str, Callable[[str], Any]] = {"str": str, "float": float, "int": int, "bool": "True".__eq__}
+_LATER = ("fed_by",)  # fields that older tables haven't got
 _QUIET_SHARE = 0.03  # of the looks at the cache, the share from below whose level is the quiet one
 _FEEDING = ("host_s", "calls")  # at the end, of networks whose calls were counted, or that a host feeds to a device
 _COLUMNS = ("network", "total_s", "sum_s", "disturbed", "stream_s", "seconds", "ops", *_KERNEL_FIELDS)
-_FED = len(_COLUMNS)
+_OLDER = tuple(name for name in _COLUMNS if name not in _LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,13 @@ def to_csv(samples: Sequence[NetSample]) -> str:
 def from_csv(text: str, *, origin: str) -> tuple[NetSample, ...]:
     """What :func:`to_csv` wrote. Raises :class:`SchemaError` if it isn't that."""
     rows = list(csv.reader(io.StringIO(text)))
-    if not rows or tuple(rows[0]) not in (_COLUMNS, (*_COLUMNS, *_FEEDING)):
+    columns = tuple(rows[0]) if rows else ()
+    if columns not in [(*kernels, *feeding) for kernels in (_COLUMNS, _OLDER) for feeding in ((), _FEEDING)]:
         raise SchemaError(f"{origin}: not a table of samples", "calibrate anew, without --resume or --extend")
     try:
-        nets: dict[int, list[list[str]]] = {}
+        nets: dict[int, list[dict[str, str]]] = {}
         for row in rows[1:]:
-            nets.setdefault(int(row[0]), []).append(row)
+            nets.setdefault(int(row[0]), []).append(dict(zip(columns, row, strict=True)))
         return tuple(_net(index, lines) for index, lines in nets.items())
     except (ValueError, IndexError) as error:
         raise SchemaError(
@@ -90,21 +92,19 @@ def from_csv(text: str, *, origin: str) -> tuple[NetSample, ...]:
         ) from None
 
 
-def _net(index: int, rows: Sequence[list[str]]) -> NetSample:
+def _net(index: int, rows: Sequence[Mapping[str, str]]) -> NetSample:
     return NetSample(
         network=index,
-        total_s=float(rows[0][1]),
-        disturbed=float(rows[0][3]),
-        stream_s=float(rows[0][4]),
+        total_s=float(rows[0]["total_s"]),
+        disturbed=float(rows[0]["disturbed"]),
+        stream_s=float(rows[0]["stream_s"]),
         kernels=tuple(_kernel(row) for row in rows),
-        seconds=tuple(float(row[5]) for row in rows),
-        host_s=tuple(float(row[_FED]) for row in rows if any(row[_FED : _FED + 1])),
-        calls=int(rows[0][_FED + 1]) if len(rows[0]) > _FED else 0,
+        seconds=tuple(float(row["seconds"]) for row in rows),
+        host_s=tuple(float(row["host_s"]) for row in rows if row.get("host_s")),
+        calls=int(rows[0].get("calls", 0)),
     )
 
 
-def _kernel(row: list[str]) -> Kernel:
-    values: dict[str, Any] = {}
-    for name, text in zip(_KERNEL_FIELDS, row[7:_FED], strict=True):
-        values[name] = _READ[_TYPES[name]](text)
-    return Kernel(name="", ops=("",) * int(row[6]), **values)
+def _kernel(row: Mapping[str, str]) -> Kernel:
+    values: dict[str, Any] = {name: _READ[_TYPES[name]](row[name]) for name in _KERNEL_FIELDS if name in row}
+    return Kernel(name="", ops=("",) * int(row["ops"]), **values)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cnnprof.predict.kernels import RECTIFIED, Kernel
+from cnnprof.predict.kernels import FED_BY, RECTIFIED, Kernel
 
 __all__ = ["FEATURES", "KERNEL_MODEL", "RANGED", "apart_s", "as_fitted", "row_of"]
 
 # The residual model's inputs, in order (stored trees know them by their place: new ones go to the end). Those that may
-# lie outside the calibrated range come first; all logarithms of (1 + x) but the last six.
+# lie outside the calibrated range come first. Logarithms of (1 + x), but for flags, divisors and places in a list.
 RANGED = (
     *("flops", "bytes_in", "bytes_weights", "bytes_out", "channels_in", "channels_out", "groups", "positions"),
     *("taps", "stride", "batch"),
@@ -21,6 +21,7 @@ FEATURES = (
     *RANGED,
     *("aligned", "channels_last", "fused"),
     *("channels_in_divisor", "channels_out_divisor", "bytes_network"),
+    *("width_divisor", "positions_in_vectors", "fed_by"),
 )
 # What fits are made of. 1: FLOPs and traffic; 2: also what slows a kernel's FLOPs down, what it copies within, and
 # whether a pooling finds zeros.
@@ -28,6 +29,8 @@ KERNEL_MODEL = 2
 # Of what a network touches in one pass, no cache holds anything to the next beyond this much.
 _CACHED_BYTES = 32 << 20
 _VECTOR = 32  # no vector has more elements
+_LANES = 16  # of a product of matrices, which takes 49 positions as it takes 64
+_PLACES = {name: float(place) for place, name in enumerate(FED_BY)}
 
 
 def row_of(kernel: Kernel) -> list[float]:
@@ -46,6 +49,10 @@ def row_of(kernel: Kernel) -> list[float]:
         *(float(aligned), float(kernel.channels_last), float(len(kernel.ops))),
         *(_divisor(kernel.channels_in), _divisor(kernel.channels_out)),
         math.log1p(min(kernel.bytes_network, _CACHED_BYTES)),
+        # Of all groups together: a depthwise convolution works on vectors of channels, of which each group has one.
+        _divisor(kernel.channels_out * kernel.groups),
+        math.log1p(_LANES * -(-positions // _LANES)),
+        _PLACES.get(kernel.fed_by, 0.0),
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from cnnprof.analyses.complexity import LayerCost
 from cnnprof.ir import Graph, Op, Tensor
 
-__all__ = ["CLASSES", "MATRIX_CLASSES", "RECTIFIED", "Kernel", "class_of", "in_network", "kernel_of"]
+__all__ = ["CLASSES", "FED_BY", "MATRIX_CLASSES", "RECTIFIED", "Kernel", "class_of", "in_network", "kernel_of"]
 
 CLASSES = (
     *("conv_pointwise", "conv_dense", "conv_stem", "conv_depthwise", "conv_grouped", "conv_transpose"),
@@ -27,6 +27,10 @@ MATRIX_CLASSES = frozenset(
     {"conv_pointwise", "conv_dense", "conv_stem", "conv_grouped", "conv_transpose", "gemm", "matmul", "attention",
      "recurrent"}
 )  # fmt: skip
+
+# What may have made a kernel's input; "" is a network's own input, or not known. The order is for decision trees: those
+# near each other leave it in a like state.
+FED_BY = ("", "conv", "gemm", "in_place", "fresh", "concat", "pool", "reduce")
 
 RECTIFIED = "_rectified"  # ends the path of a pooling that finds zeros for negative values
 
@@ -80,6 +84,7 @@ class Kernel:
     them (:attr:`work`, :attr:`bytes_handled`), FLOPs and traffic as they are shown don't.
     ``bytes_network``: what its whole network touches in one pass, where that is known to matter (else 0): the weights
     of a small network are still in the cache when they are read again.
+    ``fed_by``: one of :data:`FED_BY`, what made the data it reads, which says in which cores' caches that lies.
     ``known`` is False where the op's work isn't known: only its traffic counts then.
     """
 
@@ -104,6 +109,7 @@ class Kernel:
     batch: int = 1
     channels_last: bool = False
     path: str = ""
+    fed_by: str = ""
     known: bool = True
 
     @property
@@ -188,6 +194,7 @@ def kernel_of(graph: Graph, op: Op, cost: LayerCost) -> Kernel:
         channels_last=any(t.layout == "channels_last" for t in outputs),
         known=not cost.unknown,
         path=_path(op, cls),
+        fed_by=_fed_by(graph, op),
         **_geometry(graph, op, cls),
     )
 
@@ -203,6 +210,28 @@ def _path(op: Op, cls: str) -> str:
     if cls not in _SPLIT_BY_KIND:
         return ""
     return f"{op.kind}_in_place" if op.writes_in_place else op.kind
+
+
+# The same bytes under another name (or some of them): who made them is further up.
+_PASSED_ON = frozenset({"reshape", "identity", "transpose", "split", "slice"})
+
+
+def _fed_by(graph: Graph, op: Op) -> str:
+    """Of :data:`FED_BY`, what made the first input of ``op``."""
+    source = graph.producer.get(next(iter(op.present_inputs), ""))
+    while source is not None and source.kind in _PASSED_ON:
+        source = graph.producer.get(next(iter(source.present_inputs), ""))
+    if source is None:
+        return ""
+    if source.kind.startswith("conv"):
+        return "conv"
+    if source.kind in ("linear", "matmul"):
+        return "gemm"
+    if source.kind == "concat" or source.kind in ("max_pool", "average_pool"):
+        return source.kind.rpartition("_")[2]
+    if source.kind.startswith("reduce_") or source.kind in ("global_average_pool", "adaptive_average_pool"):
+        return "reduce"
+    return "in_place" if source.writes_in_place else "fresh"
 
 
 def _conv_class(op: Op, graph: Graph) -> str:

@@ -27,7 +27,6 @@ from cnnprof.measure.synthetic import STYLES, synthetic_network
 from cnnprof.predict.calibrated import kernel_times, predict_calibrated
 from cnnprof.predict.kernels import Kernel
 from cnnprof.predict.lower import lower
-from cnnprof.predict.residual import evaluate
 
 
 @pytest.fixture(autouse=True)
@@ -151,15 +150,15 @@ def test_outside_the_range_is_flagged_and_widened(profile: CalibratedDevice) -> 
     def width(made: object) -> float:
         return math.log(made.total.high90_s / made.total.low90_s)
 
-    assert width(outside) > 1.5 * width(inside)
+    assert width(outside) > width(inside)  # though it takes longer, which alone would make it narrower
     assert any("outside the calibrated range" in warning for warning in outside.warnings)
     # By as much as the calibration found, in the share that is outside.
     by = {
         wider: width(predict_calibrated(graph, _with_total(profile, outside_wider=wider), batch=512))
-        for wider in (2.0, 4.0)
+        for wider in (1.0, 2.0, 4.0)
     }
     share = 1.0 - outside.inside_share
-    assert by[4.0] / by[2.0] == pytest.approx((1 + 3 * share) / (1 + share))
+    assert by[2.0] / by[1.0] == pytest.approx(1 + share) and by[4.0] / by[1.0] == pytest.approx(1 + 3 * share)
 
 
 def _with_total(profile: CalibratedDevice, **values: float) -> CalibratedDevice:
@@ -212,37 +211,6 @@ def test_damaged_classes_are_one_line(profile: CalibratedDevice) -> None:
     for spoilt in ({"classes": {}}, {"total": {"alpha": "x"}}, {"roof": {}}):
         with pytest.raises(SchemaError):
             predict_calibrated(synthetic_network(0, 201), CalibratedDevice({**profile.data, **spoilt}))
-
-
-# -- trees ------------------------------------------------------------------------------------------------------------
-
-
-def test_trees_by_hand() -> None:
-    # x0 <= 1 → 10, else (x1 <= 5 → 20, else 30); twice, at rate 0.5 on base 1: 1 + 0.5 · 2 · leaf
-    tree = {"feature": [0, -1, 1, -1, -1], "threshold": [1, 0, 5, 0, 0], "left": [1, 0, 3, 0, 0], "right": [2, 0, 4, 0, 0],
-            "value": [0, 10, 0, 20, 30]}  # fmt: skip
-    forest = {"base": 1.0, "rate": 0.5, "trees": [tree, tree]}
-    rows = np.array([[1.0, 9.0], [2.0, 5.0], [2.0, 5.1]])
-    assert evaluate([forest], rows).tolist() == [11.0, 21.0, 31.0]
-    assert evaluate([], rows).tolist() == [0.0, 0.0, 0.0]
-    loop = {"feature": [0], "threshold": [1], "left": [0], "right": [0], "value": [0]}
-    with pytest.raises(SchemaError, match="never ends"):
-        evaluate([{"base": 0, "rate": 1, "trees": [loop]}], rows)
-
-
-def test_plain_arrays_equal_the_library(samples: list[NetSample]) -> None:
-    from sklearn.ensemble import GradientBoostingRegressor
-
-    from cnnprof.measure.calibrate_trees import forests_of
-
-    rng = np.random.default_rng(0)
-    rows, target = rng.random((200, 5)), rng.random(200)
-    boosted, _ = forests_of(rows, target, 3)
-    library = GradientBoostingRegressor(
-        n_estimators=120, max_depth=4, learning_rate=0.07, subsample=0.7, min_samples_leaf=3, random_state=3
-    ).fit(rows, target)
-    assert np.abs(evaluate([boosted], rows) - library.predict(rows)).max() < 1e-3
-    assert len(samples) == 110
 
 
 # -- gates ------------------------------------------------------------------------------------------------------------
@@ -343,6 +311,21 @@ def test_samples_survive_their_table(samples: list[NetSample]) -> None:
     for text in ("", "a,b\n1,2\n", to_csv(samples[:1]).replace("conv", "", 1).rpartition(",")[0] + "\n"):
         with pytest.raises(SchemaError):
             from_csv(text, origin="table.csv")
+
+
+def test_an_older_table_does_not_say_what_made_an_input(samples: list[NetSample]) -> None:
+    kernels = tuple(replace(kernel, fed_by="pool") for kernel in samples[0].kernels)
+    lines = to_csv([replace(samples[0], kernels=kernels)]).splitlines()
+    assert {kernel.fed_by for kernel in from_csv("\n".join(lines), origin="new")[0].kernels} == {"pool"}
+    at = lines[0].split(",").index("fed_by")
+    older = [",".join(value for place, value in enumerate(line.split(",")) if place != at) for line in lines]
+    (again,) = from_csv("\n".join(older), origin="old")
+    assert {kernel.fed_by for kernel in again.kernels} == {""}
+    assert [replace(kernel, fed_by="pool") for kernel in again.kernels] == [
+        replace(kernel, name="", ops=("",) * len(kernel.ops), known=True) for kernel in kernels
+    ]
+    with pytest.raises(SchemaError, match="not a table of samples"):
+        from_csv("\n".join([lines[0].replace("fed_by", "fed"), *lines[1:]]), origin="other")
 
 
 def test_what_cannot_be_calibrated() -> None:

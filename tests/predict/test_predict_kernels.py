@@ -10,7 +10,7 @@ import pytest
 from cnnprof.ir import Graph, GraphBuilder, ModelSource, Op, Role, Tensor
 from cnnprof.measure.synthetic_build import NetBuilder
 from cnnprof.predict.features import FEATURES, KERNEL_MODEL, as_fitted, row_of
-from cnnprof.predict.kernels import Kernel, in_network
+from cnnprof.predict.kernels import FED_BY, Kernel, in_network
 from cnnprof.predict.lower import lower
 from cnnprof.predict.roofline import Rates, roofline
 from cnnprof.predict.scale import at
@@ -29,6 +29,50 @@ def test_what_divides_the_channels() -> None:
     assert (features["channels_in_divisor"], features["channels_out_divisor"]) == (8.0, 32.0)
     odd = dict(zip(FEATURES, row_of(replace(_CONV, channels_in=3, channels_out=128)), strict=True))
     assert (odd["channels_in_divisor"], odd["channels_out_divisor"]) == (1.0, 32.0)
+
+
+@pytest.mark.parametrize(("positions", "vectors"), [(1, 16), (16, 16), (17, 32), (49, 64), (64, 64), (196, 208)])
+def test_a_product_of_matrices_takes_whole_vectors_of_positions(positions: int, vectors: int) -> None:
+    """7x7 positions as many as 8x8."""
+    features = dict(zip(FEATURES, row_of(replace(_CONV, cls="conv_pointwise", positions=positions)), strict=True))
+    assert features["positions_in_vectors"] == pytest.approx(math.log1p(vectors))
+    rows = Kernel(name="l", ops=("l",), cls="gemm", positions=positions // 7 or 1, batch=7)
+    assert (
+        row_of(rows)[FEATURES.index("positions_in_vectors")]
+        == row_of(replace(rows, batch=1, positions=7 * (positions // 7 or 1)))[FEATURES.index("positions_in_vectors")]
+    )
+
+
+def test_a_depthwise_convolution_has_vectors_of_all_its_channels() -> None:
+    depthwise = replace(_CONV, cls="conv_depthwise", channels_in=1, channels_out=1)
+    widths = [row_of(replace(depthwise, groups=n))[FEATURES.index("width_divisor")] for n in (48, 72, 96, 162)]
+    assert widths == [16.0, 8.0, 32.0, 2.0]
+    assert row_of(replace(_CONV, channels_out=24))[FEATURES.index("width_divisor")] == 8.0
+
+
+def test_what_made_the_input_of_a_kernel() -> None:
+    """Views pass on what they were given; a library's kernel of several ops has its first one's."""
+    net = NetBuilder("one", (1, 8, 16, 16))
+    x = net.act(net.batch_norm(net.conv(net.input, 8)), "relu")
+    x = net.concat(net.conv(net.pool(x, "max_pool"), 8), net.conv(net.pool(x, "average_pool"), 8))
+    left, _ = net.halves(net.conv(x, 16))
+    x = net.linear(net.flatten(net.squeeze(net.conv(left, 8), mean=True)), 8)
+    graph = net.done(net.linear(net.act(x, "gelu", in_place=False), 8))
+    found = [(kernel.cls, kernel.fed_by) for kernel in lower(graph, "torch")]
+    assert found == [
+        ("conv_pointwise", ""), ("norm_batch", "conv"), ("activation", "fresh"),
+        ("pool", "fresh"), ("conv_pointwise", "pool"), ("pool", "fresh"), ("conv_pointwise", "pool"),
+        ("concat", "conv"), ("conv_pointwise", "concat"), ("copy", "conv"), ("conv_pointwise", "conv"),
+        ("reduce", "conv"), ("copy", "reduce"), ("gemm", "reduce"), ("activation_exp", "gemm"), ("gemm", "fresh"),
+    ]  # fmt: skip
+    assert {kernel.fed_by for kernel in lower(graph, "torch")} <= set(FED_BY)
+    builder = GraphBuilder(ModelSource("one", "one", "torch"))
+    builder.add_tensor(Tensor("x", (1, 4), role=Role.INPUT))
+    for op, name, made in (("relu_", "x", "a"), ("neg", "a", "b")):
+        builder.add_op(Op(op, op.strip("_"), f"aten:{op}.default", (name,), (made,)), [Tensor(made, (1, 4))])
+    assert [kernel.fed_by for kernel in lower(builder.build(["x"], ["b"]), "torch")] == ["", "in_place"]
+    row = dict(zip(FEATURES, row_of(replace(_CONV, fed_by="pool")), strict=True))
+    assert row["fed_by"] == FED_BY.index("pool")
 
 
 def test_a_fit_of_before_sees_work_and_traffic_alone() -> None:
