@@ -108,7 +108,7 @@ def calibrate(
         suite.measure(start, 0 if before is None else before.suite, afresh=not (resume or extend), progress=progress)
         # A fake network has no memory to map.
         eager_cpu = runner == "torch" and device == "cpu" and measure_network is None
-        mapped = mapped_s_per_byte() if eager_cpu else 0.0
+        mapped = mapped_s_per_byte(threads) if eager_cpu else 0.0
         machine = watching.machine()
     samples = undisturbed(suite.samples, suite.pace.slow(), fewest=0 if before is None else len(before.samples))
     noise, drift = suite.noise(samples), suite.pace.drift([sample.network for sample in samples])

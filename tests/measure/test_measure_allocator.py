@@ -38,6 +38,24 @@ def test_blocks_below_the_limit_stay_in_the_heap_and_larger_ones_never_do() -> N
 
 
 @glibc
-def test_a_mapped_page_costs_something() -> None:
-    cost = mapped_s_per_byte()
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_mapped_page_costs_something(threads: int) -> None:
+    """And torch's threads are as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    cost = mapped_s_per_byte(threads)
     assert 0.0 < cost < 1e-7  # below 0.4 ms a page of 4 KiB
+    assert torch.get_num_threads() == before
+
+
+@glibc
+def test_a_mapped_page_is_what_touching_costs_beyond_a_page_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock made up: 64 MiB take 5 s at first, 2 s again, and 1 s to give back: 5 + 1 - 2 is theirs."""
+    from cnnprof.measure import allocator
+
+    for threads, clock in ((1, "thread_time"), (2, "perf_counter")):
+        times = iter(5 * [0.0, 5.0, 7.0, 8.0])
+        monkeypatch.setattr(allocator.time, clock, lambda times=times: next(times))
+        assert mapped_s_per_byte(threads) == pytest.approx(4.0 / (64 << 20))
+        monkeypatch.undo()
