@@ -115,7 +115,8 @@ def calibrate(
     if before is not None:
         drift = max(drift, before.drift(suite.pace.usual_s))
         mapped, budget_s, noise = before.mapped_s_per_byte(mapped), budget_s + before.budget_s, before.noise(noise)
-    fit = fit or partial(fit_profile, style_of=partial(suite_style, runner), workers=workers_here())
+    sessions = [0] if before is None else [*before.sessions, before.suite]
+    fit = fit or partial(fit_profile, style_of=partial(suite_style, runner), sessions=sessions, workers=workers_here())
     fitted = fit(samples, seed=seed, mapped_s_per_byte=mapped)
     profile = CalibratedDevice(
         {
@@ -131,6 +132,7 @@ def calibrate(
             "budget_s": budget_s,
             "networks": len(samples),
             "suite": suite.index,
+            "sessions": sessions,
             "samples": sum(len(sample.kernels) for sample in samples),
             "gates": gates_of(samples, fitted["total"], drift),
             "noise": {**noise, "load": machine.load, "system": platform.release()},

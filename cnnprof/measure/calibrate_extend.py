@@ -37,6 +37,11 @@ class Earlier:
         return int(self.profile.data.get("suite", 1 + max(sample.network for sample in self.samples)))
 
     @property
+    def sessions(self) -> list[int]:
+        """The first network of each run so far; of profiles that don't say, as if there had been one."""
+        return [int(first) for first in self.profile.data.get("sessions", [0])]
+
+    @property
     def budget_s(self) -> float:
         return float(self.profile.data.get("budget_s", 0.0))
 

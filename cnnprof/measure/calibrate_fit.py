@@ -43,6 +43,7 @@ def fit_profile(
     seed: int,
     mapped_s_per_byte: float = 0.0,
     style_of: Callable[[int], str] | None = None,
+    sessions: Sequence[int] = (),
     workers: int = 1,
 ) -> dict[str, Any]:
     """``classes``, ``total``, ``range`` and ``roof`` of a profile. Deterministic for a ``seed``, in one process or in
@@ -66,7 +67,7 @@ def fit_profile(
             "go on with cnnprof calibrate --resume, or give a larger --budget",
         )
     with side_by_side(workers if sum(len(sample.kernels) for sample in samples) >= _MANY else 1) as each:
-        return _fitted(samples, seed, mapped_s_per_byte, style_of, each)
+        return _fitted(samples, seed, mapped_s_per_byte, style_of, sessions, each)
 
 
 def _fitted(
@@ -74,6 +75,7 @@ def _fitted(
     seed: int,
     mapped_s_per_byte: float,
     style_of: Callable[[int], str] | None,
+    sessions: Sequence[int],
     each: Each,
 ) -> dict[str, Any]:
     samples, level = _at_one_level(samples, seed, each)
@@ -99,6 +101,7 @@ def _fitted(
         styles = np.unique([style_of(sample.network) for sample in samples], return_inverse=True)[1]
         ways.append((_guess(kernels, seconds, styles[network], seed, each, quick=False) + apart, styles[network]))
     unseen_s = [(guess, _outside(kernels, groups, fold)) for guess, fold in ways]
+    session = np.searchsorted(np.array(sessions), [sample.network for sample in samples], side="right")
     return {
         "kernel_model": KERNEL_MODEL,
         "classes": classes,
@@ -108,7 +111,7 @@ def _fitted(
             "call_s": whole.call_s,
             **by_byte,
             **level,
-            **network_spread(samples, unseen_s, network, whole),
+            **network_spread(samples, unseen_s, network, whole, session),
         },
         "range": {key: box_of([kernels[i] for i in where]) for key, where in groups.items()},
         "roof": _roof(kernels, seconds),

@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 _MOST = (0.5, 0.5, 0.5, 2.0)  # of the exponents of kernels, time and batch, and of what disturbance adds
 _MOST_WIDER = 6.0
 _WIDER_STEPS = 17
+_FEWEST_OF_A_SESSION = 10  # networks
+_NORMAL = 1.4826  # the deviation of a normal law, by the median of what its values are away from theirs
 _TELLING = 2.0  # of the logarithm of the likelihood: below that the errors say nothing
 
 
@@ -29,6 +31,7 @@ def network_spread(
     unseen: Sequence[tuple[Floats, npt.NDArray[np.bool_]]],
     network: npt.NDArray[np.int64],
     whole: Whole,
+    session: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """``log_quantiles`` and how they shrink (:func:`~cnnprof.predict.spread.spread_of`), from log(measured / predicted)
     of whole networks that the kernels' fits hadn't seen. ``unseen``: predicted seconds of each kernel, and whether it
@@ -42,12 +45,14 @@ def network_spread(
     of one kernel, one second, one sample and nobody at work beside, with the finite sample's correction (split
     conformal), the same both ways: to which side the few largest lean is another matter with every suite, and real
     networks lean to the other. ``spread_kernels`` is how far the shrinking was seen, times two; ``spread_s`` the
-    longest time seen.
+    longest time seen. ``spread_sessions`` is how far the next hour is likely to be from those that were seen
+    (:func:`_between`), which nothing shrinks; ``session``: which one each of ``samples`` is of.
     """
     totals, ways = np.array([sample.total_s for sample in samples]), len(unseen)
     kernels = [whole.kernels_s(seconds) for seconds, _ in unseen]
     predicted = np.concatenate([totals_s(whole, seconds, network, samples) for seconds, _ in unseen])
     missed = np.log(np.tile(totals, ways) / predicted)
+    sessions = _between(missed[: len(samples)], session) if session is not None else 0.0
     beyond = np.concatenate(
         [_share(own, outside, network, len(samples)) for own, (_, outside) in zip(kernels, unseen, strict=True)]
     )
@@ -73,7 +78,22 @@ def network_spread(
         "spread_kernels": 2.0 * float(shared.max()),
         "spread_s": float(predicted.max()),
         "outside_wider": wider,
+        "spread_sessions": sessions,
     }
+
+
+def _between(missed: Floats, session: npt.NDArray[np.int64]) -> float:
+    """The deviation of a further session from a fit of all: what the sessions' medians differ by beyond what the
+    scatter of their networks makes of it (a median of n has π/2 · σ²/n of that, for normal errors), and that the fit's
+    own hours are as few as they are. None for less than two sessions that say anything."""
+    parts = [missed[session == which] for which in np.unique(session)]
+    parts = [part for part in parts if len(part) >= _FEWEST_OF_A_SESSION]
+    if len(parts) < 2:
+        return 0.0
+    medians = np.array([np.median(part) for part in parts])
+    scatter = _NORMAL * float(np.median(np.abs(np.concatenate([part - np.median(part) for part in parts]))))
+    by_chance = 0.5 * math.pi * scatter**2 * float(np.mean([1.0 / len(part) for part in parts]))
+    return math.sqrt(max(0.0, float(medians.var(ddof=1)) - by_chance) * (1.0 + 1.0 / len(parts)))
 
 
 def _share(kernels_s: Floats, outside: npt.NDArray[np.bool_], network: npt.NDArray[np.int64], count: int) -> Floats:

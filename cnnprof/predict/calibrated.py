@@ -151,7 +151,12 @@ def _predict(device: CalibratedDevice, kernels: Sequence[Kernel], samples: int, 
         batch=samples,
         threads=device.threads,
         layers=tuple(layers),
-        total=_total_interval(total, total_fit["log_quantiles"], widening(outside, _wider(total_fit)) * spread),
+        total=_interval(
+            total,
+            total_fit["log_quantiles"],
+            widening(outside, _wider(total_fit)) * spread,
+            float(total_fit.get("spread_sessions", 0.0)),
+        ),
         peak_flops_per_s=float(roof["flops_per_s"]),
         bandwidth_bytes_per_s=float(roof["bytes_per_s"]),
         degraded=tuple(str(gate["name"]) for gate in device.failed_gates),
@@ -176,7 +181,7 @@ def _layer(
     return LayerPrediction(
         layers=kernel.ops,
         cls=kernel.cls,
-        time=_total_interval(seconds, quantiles, wide),
+        time=_interval(seconds, quantiles, wide),
         bound=roofline(kernel, rates_from(fit)).bound,
         flops_per_s=kernel.flops / raw if raw else 0.0,
         attainable_flops_per_s=None
@@ -191,8 +196,20 @@ def _wider(total_fit: Mapping[str, Any]) -> float:
     return float(total_fit.get("outside_wider", OUTSIDE_WIDER))
 
 
-def _total_interval(seconds: float, quantiles: Mapping[str, Sequence[float]], wide: float) -> Interval:
-    ends = {level: [seconds * math.exp(float(edge) * wide) for edge in quantiles[level]] for level in ("80", "90")}
+_NORMAL = {"80": 1.2816, "90": 1.6449}  # how many deviations to either side hold so much of a normal law
+
+
+def _interval(
+    seconds: float, quantiles: Mapping[str, Sequence[float]], wide: float, deviation: float = 0.0
+) -> Interval:
+    """``quantiles`` of a logarithm, ``wide`` times as far, and beside them what has that ``deviation`` by itself."""
+    ends = {
+        level: [
+            seconds * math.exp(math.copysign(math.hypot(float(edge) * wide, _NORMAL[level] * deviation), float(edge)))
+            for edge in quantiles[level]
+        ]
+        for level in ("80", "90")
+    }
     return Interval(
         latency_s=seconds, low80_s=ends["80"][0], high80_s=ends["80"][1], low90_s=ends["90"][0], high90_s=ends["90"][1]
     )

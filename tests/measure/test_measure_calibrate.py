@@ -161,6 +161,18 @@ def test_outside_the_range_is_flagged_and_widened(profile: CalibratedDevice) -> 
     assert by[2.0] / by[1.0] == pytest.approx(1 + share) and by[4.0] / by[1.0] == pytest.approx(1 + 3 * share)
 
 
+def test_what_hours_differ_by_stands_beside_the_interval(profile: CalibratedDevice) -> None:
+    """As the other side of a right angle: neither shrinks with the other."""
+    graph = synthetic_network(0, 202)
+    alone = predict_calibrated(graph, profile).total
+    beside = predict_calibrated(graph, _with_total(profile, spread_sessions=0.03)).total
+    for level, deviations in (("80", 1.2816), ("90", 1.6449)):
+        for end in ("low", "high"):
+            own, both = (math.log(getattr(t, f"{end}{level}_s") / t.latency_s) for t in (alone, beside))
+            assert both == pytest.approx(math.copysign(math.hypot(own, 0.03 * deviations), own))
+    assert beside.latency_s == alone.latency_s
+
+
 def _with_total(profile: CalibratedDevice, **values: float) -> CalibratedDevice:
     return CalibratedDevice({**profile.data, "total": {**profile.data["total"], **values}})
 

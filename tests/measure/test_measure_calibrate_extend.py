@@ -43,6 +43,7 @@ def test_further_networks_and_one_fit_of_all() -> None:
     assert [sample.network for sample in second.samples] == list(range(24))
     data = second.profile.data
     assert (data["seed"], data["networks"], data["suite"], data["budget_s"]) == (3, 24, 24, 120.0)
+    assert first.profile.data["sessions"] == [0] and data["sessions"] == [0, 12]
     assert len(data["noise"]["anchor_s"]) == 2 * len(first.profile.data["noise"]["anchor_s"])
     assert not second.profile.degraded
     table = from_csv(samples_path("box").read_text("utf-8"), origin="test")
@@ -58,6 +59,7 @@ def test_a_calibration_may_be_extended_again_and_again(monkeypatch: pytest.Monke
     for hour in (2, 3):
         again = run(clock, Machine(clock), fit=quick, extend=True)
         assert [sample.network for sample in again.samples] == list(range(12 * hour))
+        assert again.profile.data["sessions"] == [12 * before for before in range(hour)]
     none = calibrate(
         runner="torch", clock=clock, measure_network=Machine(clock), name="box", budget_s=0.0, fit=quick, extend=True
     )

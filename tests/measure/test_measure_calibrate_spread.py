@@ -115,6 +115,30 @@ def test_networks_that_are_all_alike_have_no_powers() -> None:
     assert total["log_quantiles"]["90"] == pytest.approx([-0.01, 0.01])
 
 
+def of_sessions(rng: np.random.Generator, shifts: list[float], count: int, scatter: float) -> float:
+    """The deviation found over sessions of ``count`` networks whose errors lie around ``shifts``."""
+    errors = np.concatenate([shift + rng.normal(0.0, scatter, count) for shift in shifts])
+    samples = [
+        NetSample(network=i, total_s=0.01 * math.exp(error), disturbed=0.0, kernels=(), seconds=())
+        for i, error in enumerate(errors)
+    ]
+    session = np.repeat(np.arange(len(shifts)), count)
+    unseen = [inside([0.01] * len(samples))]
+    total = network_spread(samples, unseen, np.arange(len(samples)), Whole(1.0, 0.0), session)
+    return float(total["spread_sessions"])
+
+
+def test_what_sessions_differ_by() -> None:
+    """By hand: medians 2 % either side of the fit have a variance of 2 · 0.02², and so few sessions half as much more.
+    Drawn: what a law of 3 % says, none where hours are alike, none of one session or of a few networks."""
+    rng = np.random.default_rng(2)
+    assert of_sessions(rng, [-0.02, 0.02], 10, 0.0) == pytest.approx(math.sqrt(2 * 0.02**2 * 1.5))
+    assert of_sessions(rng, rng.normal(0.0, 0.03, 60).tolist(), 80, 0.1) == pytest.approx(0.03, rel=0.25)
+    assert of_sessions(rng, [0.0] * 60, 80, 0.1) < 0.01
+    assert of_sessions(rng, [0.05], 200, 0.1) == 0.0
+    assert of_sessions(rng, [-0.1, 0.1], 9, 0.01) == 0.0
+
+
 def test_every_way_of_holding_out_counts_alike() -> None:
     """Twenty networks of a kernel each, missed by 1 to 20 thousandths in one way and by ten times that in the other: of
     the forty errors, 0.001 ... 0.020 and 0.01 ... 0.20, four fifths (and a 21st of that more) are below 0.124."""
