@@ -51,11 +51,12 @@ def test_a_mapped_page_costs_something(threads: int) -> None:
 
 @glibc
 def test_a_mapped_page_is_what_touching_costs_beyond_a_page_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock made up: 64 MiB take 5 s at first, 2 s again, and 1 s to give back: 5 + 1 - 2 is theirs."""
+    """By a clock made up: 64 MiB take 5 s at first, 2 s again, and 1 s to give back: 5 + 1 - 2 is theirs, also where a
+    neighbour made one of the second touches last as long as the first."""
     from cnnprof.measure import allocator
 
     for threads, clock in ((1, "thread_time"), (2, "perf_counter")):
-        times = iter(5 * [0.0, 5.0, 7.0, 8.0])
+        times = iter([*(4 * [0.0, 5.0, 7.0, 8.0]), 0.0, 5.0, 15.0, 16.0])
         monkeypatch.setattr(allocator.time, clock, lambda times=times: next(times))
         assert mapped_s_per_byte(threads) == pytest.approx(4.0 / (64 << 20))
         monkeypatch.undo()
