@@ -214,6 +214,13 @@ def _path(op: Op, cls: str) -> str:
 
 # The same bytes under another name (or some of them): who made them is further up.
 _PASSED_ON = frozenset({"reshape", "identity", "transpose", "split", "slice"})
+# Fewer kinds than have a class: a fit knows by these what it was given.
+_FEEDS: Mapping[str, str] = {
+    **dict.fromkeys(("linear", "matmul"), "gemm"),
+    **dict.fromkeys(("max_pool", "average_pool"), "pool"),
+    **dict.fromkeys(("global_average_pool", "adaptive_average_pool"), "reduce"),
+    "concat": "concat",
+}
 
 
 def _fed_by(graph: Graph, op: Op) -> str:
@@ -225,13 +232,8 @@ def _fed_by(graph: Graph, op: Op) -> str:
         return ""
     if source.kind.startswith("conv"):
         return "conv"
-    if source.kind in ("linear", "matmul"):
-        return "gemm"
-    if source.kind == "concat" or source.kind in ("max_pool", "average_pool"):
-        return source.kind.rpartition("_")[2]
-    if source.kind.startswith("reduce_") or source.kind in ("global_average_pool", "adaptive_average_pool"):
-        return "reduce"
-    return "in_place" if source.writes_in_place else "fresh"
+    made = "reduce" if source.kind.startswith("reduce_") else _FEEDS.get(source.kind)
+    return made or ("in_place" if source.writes_in_place else "fresh")
 
 
 def _conv_class(op: Op, graph: Graph) -> str:

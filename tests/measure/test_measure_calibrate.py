@@ -157,6 +157,7 @@ def test_outside_the_range_is_flagged_and_widened(profile: CalibratedDevice) -> 
         wider: width(predict_calibrated(graph, _with_total(profile, outside_wider=wider), batch=512))
         for wider in (1.0, 2.0, 4.0)
     }
+    assert width(outside) > 1.5 * by[1.0]
     share = 1.0 - outside.inside_share
     assert by[2.0] / by[1.0] == pytest.approx(1 + share) and by[4.0] / by[1.0] == pytest.approx(1 + 3 * share)
 
